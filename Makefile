@@ -1,0 +1,125 @@
+# Makefile - what one types. `make help` lists the targets.
+#
+# Everything is kept under .venv and build/, and nothing outside this folder is changed, but for Debian packages that
+# the tests need (see .ci/packages). Stamps in .venv remember what was done, so a second run is quick.
+
+PYTHON ?= python3
+VENV   ?= .venv
+ARGS   ?=
+JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
+
+BIN    := $(VENV)/bin
+PY     := $(BIN)/python
+PIP    := $(PY) -m pip --disable-pip-version-check -q
+CMAKE  := $(BIN)/cmake
+CTEST  := $(BIN)/ctest
+# ThreadSanitizer of older compilers cannot live with much address randomisation.
+NOASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+C_FILES := $(shell find csrc -name '*.[ch]' -o -name '*.def' -o -name '*.cmake' -o -name CMakeLists.txt 2>/dev/null)
+SERVER  := $(VENV)/.server-installed
+TESTS   := $(VENV)/.tests-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test lint types test-c test-py bench asan tsan fuzz proof docs docs-check packages clean
+
+help: ## this list
+	@echo 'fridge: shared state for the processes of one host'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo '  ARGS="..."       is handed on: make serve ARGS="--port 7000", make test-py ARGS="-k table"'
+	@echo '  PYTHON=python3.x chooses the interpreter, VENV=folder where it is installed'
+
+# --- use -----------------------------------------------------------------------------------------------------------
+
+serve: $(SERVER) ## install into .venv and start the server
+	exec $(BIN)/fridge serve $(ARGS)
+
+# --- check ---------------------------------------------------------------------------------------------------------
+
+test: packages $(TESTS) ## lint, types, generated tables, C tests, pytest; installs what they need
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory types
+	@$(MAKE) --no-print-directory docs-check
+	@$(MAKE) --no-print-directory test-c
+	@$(MAKE) --no-print-directory test-py
+
+lint: $(TESTS) ## ruff, and compiler warnings of the extension as errors
+	$(BIN)/ruff check .
+	@for f in $(wildcard csrc/python/*.c); do \
+	    $${CC:-cc} -std=gnu11 -fsyntax-only -Wall -Wextra -Werror -D_GNU_SOURCE -DPy_LIMITED_API=0x030A0000 -Icsrc \
+	        -I$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("include"))') $$f || exit 1; done
+
+types: $(TESTS) ## mypy --strict
+	$(BIN)/mypy
+
+test-c: $(TESTS) ## the C tests and the crash tests
+	$(call c_tests,tests,-DFRIDGE_WERROR=ON,)
+
+test-py: $(TESTS) ## pytest; its summary is the last line
+	$(BIN)/pytest $(ARGS)
+
+asan: $(TESTS) ## the C tests under AddressSanitizer and UBSan
+	$(call c_tests,asan,-DFRIDGE_VARIANT=asan,)
+
+tsan: $(TESTS) ## the C tests under ThreadSanitizer
+	$(call c_tests,tsan,-DFRIDGE_VARIANT=tsan,$(NOASLR))
+
+fuzz: $(TESTS) ## libFuzzer on each tests/fuzz target, FUZZ_SECONDS=60 each (needs clang)
+	$(CMAKE) -S csrc -B build/fuzz -G Ninja -DFRIDGE_TESTS=ON -DFRIDGE_VARIANT=fuzz -DCMAKE_C_COMPILER=clang \
+	    -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja --log-level=WARNING
+	$(CMAKE) --build build/fuzz -j $(JOBS)
+	@for f in build/fuzz/fuzz_*; do [ -x $$f ] && [ -f $$f ] || continue; mkdir -p build/fuzz/corpus/$$(basename $$f); \
+	    $$f -max_total_time=$${FUZZ_SECONDS:-60} -print_final_stats=1 build/fuzz/corpus/$$(basename $$f) || exit 1; done
+
+proof: packages $(TESTS) ## everything, in its long version: hours of crash enumeration, sanitizers, fuzzing
+	@FRIDGE_PROOF=1 $(MAKE) --no-print-directory test-c asan tsan
+	FRIDGE_PROOF=1 $(BIN)/pytest --timeout=0 $(ARGS)
+
+bench: packages $(TESTS) ## the speed table of the README, measured here; writes it into README.md
+	$(PY) tests/bench/run.py --out build/bench.json $(ARGS)
+	$(PY) docs/generate.py --bench build/bench.json
+
+# c_tests(folder, options, prefix): configures, builds and runs the C tests in build/<folder>.
+define c_tests
+	@$(CMAKE) -S csrc -B build/$(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DFRIDGE_TESTS=ON $(2) \
+	    --log-level=WARNING
+	@$(CMAKE) --build build/$(1) -j $(JOBS) -- --quiet
+	cd build/$(1) && $(3) $(abspath $(CTEST)) --output-on-failure --no-tests=error -j $(JOBS) $(CTEST_ARGS)
+endef
+
+# --- documents -----------------------------------------------------------------------------------------------------
+
+docs: $(TESTS) ## write the generated tables of README.md
+	$(PY) docs/generate.py
+
+docs-check: $(TESTS) ## fail if one of them is stale
+	$(PY) docs/generate.py --check
+
+# --- install -------------------------------------------------------------------------------------------------------
+
+packages: ## install the Debian packages that the tests need, or say which
+	@.ci/packages test $(PYTHON)
+
+$(PY):
+	@.ci/packages build $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+# Build tools live in .venv, so that pip need not make a throw-away environment for each build: a changed C file then
+# costs its own compilation.
+$(VENV)/.build-tools: pyproject.toml | $(PY)
+	$(PIP) install 'scikit-build-core>=1.0,<2' 'cffi>=2.0,<3' 'cmake>=3.20' ninja
+	@touch $@
+
+$(SERVER): pyproject.toml fridge/_native/build.py $(C_FILES) $(VENV)/.build-tools
+	PATH="$(abspath $(BIN)):$$PATH" $(PIP) install --no-build-isolation -e '.[server]'
+	@touch $@
+
+$(TESTS): $(SERVER)
+	$(PIP) install 'fridge-sidecar[test]'
+	@touch $@
+
+clean: ## remove .venv and everything built
+	rm -rf build dist $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,406 @@
+/* heap.c - see heap.h. Sections: classes; slab pages; lists of partial pages; the page pool; blocks; trimming; checks. */
+#include "shm/heap.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PAGE_MAGIC UINT64_C(0xf41d)
+#define PAGE_HEAD 64u
+#define PAGE_NEXT 8u
+#define PAGE_PREV 16u
+#define PAGE_BITS 24u
+#define PAGE_META(class, stripe, blocks)                                                                               \
+    (PAGE_MAGIC | (uint64_t)(stripe) << 16 | (uint64_t)(class) << 32 | (uint64_t)(blocks) << 40)
+#define PAGE_IS_SLAB(meta) (((meta) & 0xffff) == PAGE_MAGIC)
+#define PAGE_STRIPE(meta) ((uint32_t)((meta) >> 16 & 0xffff))
+#define PAGE_CLASS(meta) ((unsigned)((meta) >> 32 & 0xff))
+#define PAGE_BLOCKS(meta) ((uint32_t)((meta) >> 40 & 0xff))
+
+/* --- classes ----------------------------------------------------------------------------------------------------- */
+
+/* Every 16 bytes up to 256 (waste at most 15), then what divides 4032 bytes into 14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2. */
+#define SMALL_CLASSES 15u
+static const uint16_t large_class[] = {288, 336, 352, 400, 448, 496, 576, 672, 800, 1008, 1344, 2016};
+#define CLASS_COUNT (SMALL_CLASSES + FR_COUNTOF(large_class))
+_Static_assert(CLASS_COUNT <= SIZE_CLASSES, "a stripe has a list for every class");
+
+uint32_t heap_class_size(const segment *s, unsigned c) {
+    if (c >= CLASS_COUNT) return 0;
+    uint32_t size = c < SMALL_CLASSES ? 32 + 16 * c : large_class[c - SMALL_CLASSES];
+    return 2 * size <= s->g.page_size - PAGE_HEAD ? size : 0;
+}
+
+unsigned heap_class_for(const segment *s, size_t n) {
+    if (2 * n > s->g.page_size - PAGE_HEAD) return CLASS_RUN;
+    if (n <= 32) return 0;
+    if (n <= 256) return (unsigned)((n + 15) / 16 - 2);
+    for (unsigned c = SMALL_CLASSES; c < CLASS_COUNT; c++) {
+        if (n <= large_class[c - SMALL_CLASSES]) return heap_class_size(s, c) ? c : CLASS_RUN;
+    }
+    return CLASS_RUN;
+}
+
+/* --- slab pages -------------------------------------------------------------------------------------------------- */
+
+typedef struct page_bits {
+    uint64_t word[2];
+} page_bits;
+
+static page_bits bits_of(uint32_t blocks) {
+    page_bits all = {{blocks >= 64 ? UINT64_MAX : (UINT64_C(1) << blocks) - 1,
+                      blocks > 64 ? (blocks >= 128 ? UINT64_MAX : (UINT64_C(1) << (blocks - 64)) - 1) : 0}};
+    return all;
+}
+
+static page_bits view_bits(txn *t, uint64_t page) {
+    return (page_bits){{txn_ld(t, page + PAGE_BITS), txn_ld(t, page + PAGE_BITS + 8)}};
+}
+
+static bool bits_full(page_bits used, uint32_t blocks) {
+    page_bits all = bits_of(blocks);
+    return used.word[0] == all.word[0] && used.word[1] == all.word[1];
+}
+
+static uint64_t page_of(const segment *s, uint64_t off) { return off & ~(uint64_t)(s->g.page_size - 1); }
+
+/* A page that a list or a block offset led to: is it what it must be? */
+static bool page_believable(segment *s, uint64_t page, uint32_t stripe, unsigned class) {
+    if (page % s->g.page_size || !segment_holds(s, page, s->g.page_size)) return false;
+    uint64_t meta = ld8(SEG_AT(s, page, uint64_t));
+    return meta == PAGE_META(class, stripe, (s->g.page_size - PAGE_HEAD) / heap_class_size(s, class));
+}
+
+/* --- lists of partial pages ---------------------------------------------------------------------------------------- */
+
+static uint64_t list_head_at(segment *s, uint32_t stripe, unsigned class) {
+    return s->l.latches + stripe * s->l.stripe_bytes + offsetof(struct stripe, partial) + class * 8;
+}
+
+static void list_unlink(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+    uint64_t next = txn_ld(t, page + PAGE_NEXT), prev = txn_ld(t, page + PAGE_PREV);
+    txn_put(t, prev ? prev + PAGE_NEXT : list_head_at(t->s, stripe, class), next);
+    if (next) txn_put(t, next + PAGE_PREV, prev);
+}
+
+static void list_push(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+    uint64_t at = list_head_at(t->s, stripe, class), head = txn_ld(t, at);
+    txn_put(t, page + PAGE_NEXT, head);
+    txn_put(t, page + PAGE_PREV, 0);
+    if (head) txn_put(t, head + PAGE_PREV, page);
+    txn_put(t, at, page);
+}
+
+/* --- the page pool ------------------------------------------------------------------------------------------------ */
+
+static uint64_t pool_word_at(const segment *s, uint64_t page) { return s->l.poolmap + page / 64 * 8; }
+
+static uint64_t pool_size(segment *s) { return ld8(&segment_super(s)->size) / s->g.page_size; }
+
+/* Bits that are in use, or were at the start of this transaction. */
+static uint64_t pool_taken(txn *t, uint64_t page) {
+    uint64_t at = pool_word_at(t->s, page);
+    return ld8(SEG_AT(t->s, at, uint64_t)) | txn_ld(t, at);
+}
+
+/* The first run of `want` free pages in [from, to), or the longest one when `longest`; returns its length. */
+static uint64_t pool_search(txn *t, uint64_t from, uint64_t to, uint64_t want, bool longest, uint64_t *first) {
+    uint64_t best = 0, run = 0;
+    for (uint64_t page = from; page < to; page++) {
+        uint64_t taken = pool_taken(t, page) >> (page & 63);
+        if (taken & 1) {
+            if (taken == UINT64_MAX >> (page & 63)) page |= 63; /* the rest of the word is taken */
+            run = 0;
+            continue;
+        }
+        if (++run > best) {
+            best = run;
+            *first = page + 1 - run;
+            if (best == want) return best;
+        }
+    }
+    return longest || best == want ? best : 0;
+}
+
+static void pool_mark(txn *t, uint64_t first, uint64_t pages, bool used) {
+    for (uint64_t page = first; page < first + pages;) {
+        uint64_t n = 64 - (page & 63), at = pool_word_at(t->s, page);
+        if (n > first + pages - page) n = first + pages - page;
+        uint64_t mask = (n == 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1) << (page & 63), word = txn_ld(t, at);
+        txn_put(t, at, used ? word | mask : word & ~mask);
+        page += n;
+    }
+    uint64_t at = offsetof(superblock, pool_used), count = txn_ld(t, at);
+    txn_put(t, at, used ? count + pages : count - pages);
+}
+
+static fr_status pool_find(txn *t, uint64_t want, bool longest, uint64_t *off, uint64_t *got) {
+    segment *s = t->s;
+    fr_status status = txn_pool(t, POOL_LATCHES);
+    if (status != FR_OK) return status;
+    uint64_t low = s->l.data / s->g.page_size, end = pool_size(s), first = 0;
+    uint64_t hint = ld8(&segment_super(s)->pool_hint);
+    if (hint < low || hint >= end) hint = low;
+    *got = pool_search(t, hint, end, want, false, &first);
+    if (*got < want) *got = pool_search(t, low, end, want, longest, &first);
+    if (*got == 0 || !segment_holds(s, first * s->g.page_size, *got * s->g.page_size)) return FR_GROW;
+    pool_mark(t, first, *got, true);
+    st8(&segment_super(s)->pool_hint, first + *got);
+    *off = first * s->g.page_size;
+    return FR_OK;
+}
+
+fr_status pool_take(txn *t, uint64_t pages, uint64_t *off) {
+    uint64_t got;
+    return pool_find(t, pages, false, off, &got);
+}
+
+fr_status pool_take_some(txn *t, uint64_t pages, uint64_t *off, uint64_t *got) { return pool_find(t, pages, true, off, got); }
+
+fr_status pool_give(txn *t, uint64_t off, uint64_t pages) {
+    fr_status status = txn_pool(t, POOL_LATCHES);
+    if (status != FR_OK) return status;
+    pool_mark(t, off / t->s->g.page_size, pages, false);
+    st8(&segment_super(t->s)->pool_hint, off / t->s->g.page_size);
+    return FR_OK;
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------------------- */
+
+/* A page for a class: unpublished, so its head is stored directly. */
+static fr_status page_make(txn *t, uint32_t stripe, unsigned class, uint64_t *page) {
+    segment *s = t->s;
+    fr_status status = pool_take(t, 1, page);
+    if (status != FR_OK) return status;
+    uint64_t *head = SEG_AT(s, *page, uint64_t);
+    st8(&head[0], PAGE_META(class, stripe, (s->g.page_size - PAGE_HEAD) / heap_class_size(s, class)));
+    st8(&head[3], 0);
+    st8(&head[4], 0);
+    list_push(t, stripe, class, *page);
+    return FR_OK;
+}
+
+/* Takes block i of a page that is on its list. */
+static void block_take(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t i, page_bits view) {
+    uint32_t w = i / 64, blocks = (t->s->g.page_size - PAGE_HEAD) / heap_class_size(t->s, class);
+    view.word[w] |= UINT64_C(1) << (i & 63);
+    txn_put(t, page + PAGE_BITS + w * 8, view.word[w]);
+    if (bits_full(view, blocks)) list_unlink(t, stripe, class, page);
+}
+
+/* A block of this page that is free now and was free before the transaction, or -1. */
+static int block_pick(txn *t, uint64_t page, uint32_t blocks, page_bits *view) {
+    page_bits all = bits_of(blocks);
+    *view = view_bits(t, page);
+    for (uint32_t w = 0; w < 2; w++) {
+        uint64_t before = ld8(SEG_AT(t->s, page + PAGE_BITS, uint64_t) + w);
+        uint64_t avail = all.word[w] & ~(before | view->word[w]);
+        if (avail) return (int)(w * 64 + (uint32_t)__builtin_ctzll(avail));
+    }
+    return -1;
+}
+
+/* Pages ahead in the list can be full of blocks that this transaction freed; there are at most as many as it has records. */
+static fr_status slab_alloc(txn *t, uint32_t stripe, unsigned class, uint64_t *off) {
+    segment *s = t->s;
+    uint32_t size = heap_class_size(s, class), blocks = (s->g.page_size - PAGE_HEAD) / size;
+    uint64_t page = txn_ld(t, list_head_at(s, stripe, class));
+    page_bits view;
+    int i = -1;
+    for (uint32_t steps = 0; page && i < 0; steps++) {
+        if (steps > t->n + 1 || !page_believable(s, page, stripe, class)) {
+            return txn_fail(t, FR_DAMAGED, "stripe %u: the list of pages of class %u leads to %llu", stripe, class,
+                            (unsigned long long)page);
+        }
+        i = block_pick(t, page, blocks, &view);
+        if (i < 0) page = txn_ld(t, page + PAGE_NEXT);
+    }
+    if (i < 0) {
+        fr_status status = page_make(t, stripe, class, &page);
+        if (status != FR_OK) return status;
+        i = 0;
+        view = (page_bits){{0, 0}};
+    }
+    block_take(t, stripe, class, page, (uint32_t)i, view);
+    *off = page + PAGE_HEAD + (uint32_t)i * size;
+    return FR_OK;
+}
+
+static uint64_t run_pages(const segment *s, size_t n) { return (n + s->g.page_size - 1) / s->g.page_size; }
+
+fr_status heap_alloc(txn *t, uint32_t stripe, size_t n, uint64_t *off, unsigned *class) {
+    *class = heap_class_for(t->s, n);
+    if (*class == CLASS_RUN) return pool_take(t, run_pages(t->s, n), off);
+    return slab_alloc(t, stripe, *class, off);
+}
+
+static fr_status slab_free(txn *t, uint32_t stripe, uint64_t off, unsigned class) {
+    segment *s = t->s;
+    uint64_t page = page_of(s, off);
+    uint32_t size = heap_class_size(s, class), i;
+    if (!size || !page_believable(s, page, stripe, class) || (off - page - PAGE_HEAD) % size) {
+        return txn_fail(t, FR_DAMAGED, "stripe %u: %llu is no block of class %u", stripe, (unsigned long long)off, class);
+    }
+    i = (uint32_t)(off - page - PAGE_HEAD) / size;
+    page_bits view = view_bits(t, page);
+    bool was_full = bits_full(view, (s->g.page_size - PAGE_HEAD) / size);
+    txn_put(t, page + PAGE_BITS + i / 64 * 8, view.word[i / 64] & ~(UINT64_C(1) << (i & 63)));
+    if (was_full) list_push(t, stripe, class, page);
+    return FR_OK;
+}
+
+fr_status heap_free(txn *t, uint32_t stripe, uint64_t off, unsigned class, size_t n) {
+    if (class == CLASS_RUN) return pool_give(t, off, run_pages(t->s, n));
+    return slab_free(t, stripe, off, class);
+}
+
+/* --- trimming ----------------------------------------------------------------------------------------------------- */
+
+/* Gives the free pages of one class back, up to *left. */
+static fr_status trim_class(txn *t, uint32_t stripe, unsigned class, unsigned *left) {
+    segment *s = t->s;
+    uint64_t page = txn_ld(t, list_head_at(s, stripe, class));
+    for (uint64_t steps = 0; page && *left && steps < s->l.pages; steps++) {
+        if (!page_believable(s, page, stripe, class)) return txn_fail(t, FR_DAMAGED, "stripe %u: broken page list", stripe);
+        uint64_t next = txn_ld(t, page + PAGE_NEXT);
+        page_bits view = view_bits(t, page);
+        if (view.word[0] == 0 && view.word[1] == 0) {
+            list_unlink(t, stripe, class, page);
+            fr_status status = pool_give(t, page, 1);
+            if (status != FR_OK) return status;
+            --*left;
+        }
+        page = next;
+    }
+    return FR_OK;
+}
+
+fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit,
+                    unsigned *returned, fr_error *err) {
+    txn t;
+    txn_init(&t, s, err);
+    *returned = 0;
+    fr_status status = txn_begin_one(&t, now_ms, deadline_ms, stripe);
+    if (status != FR_OK) return status;
+    unsigned left = limit;
+    for (unsigned c = 0; c < CLASS_COUNT && left && status == FR_OK; c++) status = trim_class(&t, stripe, c, &left);
+    if (status == FR_OK) status = txn_commit(&t);
+    else txn_abort(&t);
+    if (status == FR_OK) *returned = limit - left;
+    txn_end(&t);
+    return status;
+}
+
+void heap_usage(segment *s, uint64_t *used, uint64_t *size) {
+    *used = s->l.data + ld8(&segment_super(s)->pool_used) * s->g.page_size;
+    *size = ld8(&segment_super(s)->size);
+}
+
+/* --- checks ------------------------------------------------------------------------------------------------------- */
+
+bool heap_marks_init(heap_marks *m, segment *s) {
+    m->units = ld8(&segment_super(s)->size) / 16;
+    m->doubles = 0;
+    m->bits = calloc(m->units / 8 + 1, 1);
+    return m->bits != NULL;
+}
+
+void heap_marks_free(heap_marks *m) { free(m->bits); }
+
+static bool marked(const heap_marks *m, uint64_t off) {
+    uint64_t u = off / 16;
+    return u < m->units && (m->bits[u / 8] >> (u & 7) & 1);
+}
+
+static void mark_unit(heap_marks *m, uint64_t off) {
+    uint64_t u = off / 16;
+    if (u >= m->units) return;
+    if (marked(m, off)) m->doubles++;
+    m->bits[u / 8] |= (uint8_t)(1 << (u & 7));
+}
+
+/* One mark per slab block, one per page of a run. */
+void heap_mark(heap_marks *m, segment *s, uint64_t off, unsigned class, size_t n) {
+    if (class != CLASS_RUN) {
+        mark_unit(m, off);
+        return;
+    }
+    for (uint64_t i = 0; i < run_pages(s, n); i++) mark_unit(m, off + i * s->g.page_size);
+}
+
+static fr_status finding(fr_error *err, const char *what, uint64_t off) {
+    snprintf(err->text, sizeof err->text, "%s at offset %llu", what, (unsigned long long)off);
+    return err->status = FR_DAMAGED;
+}
+
+/* Which pages are on a partial list; also checks the links (invariant 2). */
+static fr_status check_list(segment *s, uint32_t stripe, unsigned class, uint8_t *listed, fr_error *err) {
+    uint64_t page = *SEG_AT(s, list_head_at(s, stripe, class), uint64_t), prev = 0;
+    for (uint64_t steps = 0; page; steps++) {
+        if (steps > s->l.pages || !page_believable(s, page, stripe, class)) return finding(err, "broken page list", page);
+        const uint64_t *head = SEG_AT(s, page, uint64_t);
+        if (head[PAGE_PREV / 8] != prev) return finding(err, "page list does not lead back", page);
+        listed[page / s->g.page_size] = 1;
+        prev = page;
+        page = head[PAGE_NEXT / 8];
+    }
+    return FR_OK;
+}
+
+static fr_status check_slab(segment *s, uint64_t page, const heap_marks *m, const uint8_t *listed, fr_error *err) {
+    const uint64_t *head = SEG_AT(s, page, uint64_t);
+    unsigned class = PAGE_CLASS(head[0]);
+    uint32_t size = heap_class_size(s, class), blocks = size ? (s->g.page_size - PAGE_HEAD) / size : 0;
+    if (!size || PAGE_STRIPE(head[0]) >= s->g.stripes || PAGE_BLOCKS(head[0]) != blocks) {
+        return finding(err, "slab page with an impossible head", page);
+    }
+    bool full = true;
+    for (uint32_t i = 0; i < blocks; i++) {
+        bool used = head[3 + i / 64] >> (i & 63) & 1, named = marked(m, page + PAGE_HEAD + i * size);
+        if (used && !named) return finding(err, "block in use that nothing names", page + PAGE_HEAD + i * size);
+        if (!used && named) return finding(err, "block named that is not in use", page + PAGE_HEAD + i * size);
+        full &= used;
+    }
+    if (full == (bool)listed[page / s->g.page_size]) {
+        return finding(err, full ? "full page on a partial list" : "page with free blocks on no list", page);
+    }
+    return FR_OK;
+}
+
+static bool pool_bit(segment *s, uint64_t page) {
+    return *SEG_AT(s, pool_word_at(s, page), uint64_t) >> (page & 63) & 1;
+}
+
+/* A page in use is a marked run page or a slab page; a slab page's blocks never start at its offset 0, so a mark there
+ * means a run. */
+static fr_status check_pages(segment *s, const heap_marks *m, const uint8_t *listed, fr_error *err) {
+    uint64_t used = 0;
+    for (uint64_t page = s->l.data / s->g.page_size; page < s->l.pages; page++) {
+        uint64_t off = page * s->g.page_size;
+        bool in_use = pool_bit(s, page), run = marked(m, off);
+        if (page >= pool_size(s) && in_use) return finding(err, "page in use beyond the file", off);
+        if (run && !in_use) return finding(err, "run named that is not in use", off);
+        if (!in_use && page < pool_size(s) && listed[page]) return finding(err, "free page on a list", off);
+        used += in_use;
+        if (!in_use || run) continue;
+        if (!PAGE_IS_SLAB(*SEG_AT(s, off, uint64_t))) return finding(err, "page in use that nothing names", off);
+        fr_status status = check_slab(s, off, m, listed, err);
+        if (status != FR_OK) return status;
+    }
+    if (used != segment_super(s)->pool_used) return finding(err, "pool_used is wrong", used);
+    return FR_OK;
+}
+
+fr_status heap_check(segment *s, const heap_marks *m, fr_error *err) {
+    if (m->doubles) return finding(err, "blocks named twice", m->doubles);
+    uint8_t *listed = calloc(s->l.pages + 1, 1);
+    if (!listed) return err->status = FR_NOSPACE;
+    fr_status status = FR_OK;
+    for (uint32_t i = 0; i < s->g.stripes && status == FR_OK; i++) {
+        for (unsigned c = 0; c < SIZE_CLASSES && status == FR_OK; c++) {
+            if (heap_class_size(s, c)) status = check_list(s, i, c, listed, err);
+        }
+    }
+    if (status == FR_OK) status = check_pages(s, m, listed, err);
+    free(listed);
+    return status;
+}

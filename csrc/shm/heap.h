@@ -1,0 +1,75 @@
+/* heap.h - blocks inside the segment: pages from one pool, cut into blocks of size classes that belong to a stripe.
+ *
+ * PAGE POOL. One bit a page in poolmap, under the page pool latch. Runs of pages (index segments, directories, large
+ * values, row arrays) are taken from it directly.
+ *
+ * SLAB PAGE. Byte map of its first 64 bytes, the rest is blocks:
+ *     0  meta: PAGE_MAGIC:16 | stripe:16 | class:8 | blocks:8 | 0:16
+ *     8  next page of the same stripe and class with a free block, or 0
+ *    16  previous one, or 0 for the first
+ *    24  bits[2]: bit i = block i in use
+ *    40  unused
+ * Slot word, by which a block is known everywhere: hash:26 | class:6 | offset/16:32 (64 GiB).
+ *
+ * Invariants
+ * 1. A set bit of a slab page means that exactly one slot word, root, descriptor or list of the same stripe names the
+ *    block (heap_check against the callers' marks).
+ * 2. The list stripe.partial[c] holds exactly the pages of that stripe and class with a clear bit; prev mirrors next.
+ * 3. A page is in use in poolmap if and only if it is metadata, a slab page, or part of a run that somebody names.
+ * 4. Allocation never returns a block that this same transaction freed (txn.h, 3).
+ *
+ * Leaves out: growing the file (FR_GROW asks the caller to), eviction, and compaction: runs too large for any gap fall
+ * back on extents, which the store keeps.
+ */
+#ifndef FRIDGE_SHM_HEAP_H
+#define FRIDGE_SHM_HEAP_H
+
+#include "shm/txn.h"
+
+#define CLASS_RUN 63u /* class of a block that is a run of pages: its length is in its own header */
+#define CLASS_ROW 62u /* class of a row image: its length is its table's stride */
+
+#define SLOT_MAKE(tag, class, off) ((uint64_t)(tag) << 38 | (uint64_t)(class) << 32 | (off) >> 4)
+#define SLOT_TAG(w) ((uint32_t)((w) >> 38))
+#define SLOT_CLASS(w) ((unsigned)((w) >> 32 & 63))
+#define SLOT_OFF(w) (((w) & UINT64_C(0xffffffff)) << 4)
+
+/* heap_class_size: bytes of a block of class c in this segment; 0 if there is no such class. heap_class_for: the
+ * smallest class that holds n bytes, or CLASS_RUN. */
+uint32_t heap_class_size(const segment *s, unsigned c);
+unsigned heap_class_for(const segment *s, size_t n);
+
+/* heap_alloc finds a block for n bytes in `stripe` (held). *class tells which kind it became. FR_GROW when the pool has
+ * no page. The block's content is anything. */
+fr_status heap_alloc(txn *t, uint32_t stripe, size_t n, uint64_t *off, unsigned *class);
+
+/* heap_free gives a block back at commit; n is what it was allocated with (used for runs only). */
+fr_status heap_free(txn *t, uint32_t stripe, uint64_t off, unsigned class, size_t n);
+
+/* pool_take finds `pages` pages in a row; pool_give returns them. Both take the page pool latch. */
+fr_status pool_take(txn *t, uint64_t pages, uint64_t *off);
+fr_status pool_give(txn *t, uint64_t off, uint64_t pages);
+
+/* pool_take_some finds the longest run it can, at most `pages`, at least one: for extents. */
+fr_status pool_take_some(txn *t, uint64_t pages, uint64_t *off, uint64_t *got);
+
+/* heap_trim returns up to `limit` wholly free slab pages of a stripe to the pool, in a transaction of its own. */
+fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit,
+                    unsigned *returned, fr_error *err);
+
+/* heap_usage: bytes of pages in use, and bytes that the file has. */
+void heap_usage(segment *s, uint64_t *used, uint64_t *size);
+
+/* A reachability map for check(): one mark a 16-byte unit of the data area. The store marks what it names, heap_check
+ * compares. The segment must be at rest. */
+typedef struct heap_marks {
+    uint8_t *bits;
+    uint64_t units;
+    uint64_t doubles; /* blocks that two owners named */
+} heap_marks;
+bool heap_marks_init(heap_marks *m, segment *s);
+void heap_marks_free(heap_marks *m);
+void heap_mark(heap_marks *m, segment *s, uint64_t off, unsigned class, size_t n);
+fr_status heap_check(segment *s, const heap_marks *m, fr_error *err);
+
+#endif

@@ -1,0 +1,674 @@
+/* txn.c - write sets, journals, commit, apply, overlay, recovery. See txn.h for the protocol and its invariants.
+ *
+ * Sections, low level to high: stripes held; write set; journal records in memory; journal of a stripe; overlay; commit;
+ * readers; counters' freeze; recovery; checks.
+ */
+#include "shm/txn.h"
+
+#include <linux/futex.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define JSTATE_COUNT(j) ((uint32_t)((j) & 0xffff))
+#define JSTATE_NEXT(j, n) ((((j) >> 16) + 1) << 16 | (n))
+#define JSTATE_CLEAN(j) ((j) & ~UINT64_C(0xffff))
+#define WRITE_SET_MAX (UINT32_C(1) << 24) /* 256 MiB of records: beyond that FR_OOM */
+#define CHAIN_END UINT32_MAX
+
+fr_status txn_fail(txn *t, fr_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(t->err->text, sizeof t->err->text, format, args);
+    va_end(args);
+    return t->err->status = status;
+}
+
+/* --- life ------------------------------------------------------------------------------------------------------- */
+
+void txn_init(txn *t, segment *s, fr_error *err) {
+    t->s = s;
+    t->mode = TXN_CLOSED;
+    t->err = err;
+    t->rec = t->inline_rec;
+    t->cap = TXN_INLINE;
+    t->read = t->inline_read;
+    t->reads_cap = TXN_READS_INLINE;
+    t->chain = NULL;
+    t->chain_cap = 0;
+    t->want = NULL;
+}
+
+void txn_end(txn *t) {
+    if (t->rec != t->inline_rec) free(t->rec);
+    if (t->read != t->inline_read) free(t->read);
+    free(t->chain);
+    t->rec = t->inline_rec;
+    t->read = t->inline_read;
+    t->chain = NULL;
+}
+
+static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
+    t->mode = mode;
+    t->multi = t->overlaid = false;
+    t->n = t->reads = t->pools = t->wakes = 0;
+    t->bloom = 0;
+    t->now_ms = now_ms;
+    t->in.stripe = t->in.jstripe = NO_STRIPE;
+    t->held.count = 0;
+    t->err->status = FR_OK;
+    t->err->text[0] = 0;
+}
+
+/* --- stripes held ----------------------------------------------------------------------------------------------- */
+
+/* Calls `step` for the numbers of a set, ascending. */
+#define FOR_STRIPES(i, set, limit)                                                                                     \
+    for (uint32_t i = set_next((set), 0, (limit)); i < (limit); i = set_next((set), i + 1, (limit)))
+
+static uint32_t set_next(const stripe_set *set, uint32_t from, uint32_t limit) {
+    while (from < limit) {
+        uint64_t rest = set->bits[from >> 6] >> (from & 63);
+        if (rest) return from + (uint32_t)__builtin_ctzll(rest);
+        from = (from | 63) + 1;
+    }
+    return limit;
+}
+
+static void drop_pools(txn *t) {
+    for (uint32_t p = POOL_LATCHES + 1; t->pools && p-- > 0;) {
+        if (t->pools >> p & 1) latch_drop(t->s, t->s->g.stripes + p);
+    }
+    t->pools = 0;
+}
+
+static void drop_stripes(txn *t) {
+    if (t->held.count == 1) {
+        latch_drop(t->s, t->lowest);
+    } else if (t->held.count > 1) {
+        for (uint32_t i = t->s->g.stripes; i-- > 0;) {
+            if (stripe_set_has(&t->held, i)) latch_drop(t->s, i);
+        }
+    }
+    t->held.count = 0;
+}
+
+static void drop_all(txn *t) {
+    drop_pools(t);
+    drop_stripes(t);
+    t->mode = TXN_CLOSED;
+}
+
+static fr_status ready_to_write(txn *t) {
+    segment *s = t->s;
+    if (FR_UNLIKELY(s->readonly)) return t->err->status = FR_READONLY;
+    if (FR_UNLIKELY(s->me->word == 0)) {
+        fr_status status = segment_register(s, t->err);
+        if (status != FR_OK) return status;
+    }
+    if (FR_UNLIKELY(ld8(&segment_super(s)->damaged))) {
+        return txn_fail(t, FR_DAMAGED, "the segment was found damaged; run fridge verify --repair");
+    }
+    return FR_OK;
+}
+
+fr_status txn_begin_one(txn *t, uint64_t now_ms, uint64_t deadline_ms, uint32_t number) {
+    reset(t, TXN_CLOSED, now_ms);
+    t->deadline_ms = deadline_ms;
+    fr_status status = ready_to_write(t);
+    if (FR_UNLIKELY(status != FR_OK)) return status;
+    status = latch_take(t->s, number, deadline_ms, t->err);
+    if (FR_UNLIKELY(status != FR_OK)) return status;
+    t->mode = TXN_WRITE;
+    t->lowest = number;
+    t->held.count = 1;
+    return FR_OK;
+}
+
+static fr_status take_pools(txn *t, const stripe_set *set) {
+    uint32_t limit = t->s->g.stripes + POOL_LATCHES + 1;
+    for (uint32_t i = set_next(set, t->s->g.stripes, limit); i < limit; i = set_next(set, i + 1, limit)) {
+        fr_status status = txn_pool(t, i - t->s->g.stripes);
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
+fr_status txn_begin_write(txn *t, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *set) {
+    uint32_t limit = t->s->g.stripes, first = set_next(set, 0, limit);
+    if (set->count == 1 && first < limit) return txn_begin_one(t, now_ms, deadline_ms, first);
+    reset(t, TXN_CLOSED, now_ms);
+    t->deadline_ms = deadline_ms;
+    fr_status status = ready_to_write(t);
+    if (status != FR_OK) return status;
+    stripe_set_clear(&t->held);
+    t->lowest = first;
+    FOR_STRIPES(i, set, limit) {
+        status = latch_take(t->s, i, deadline_ms, t->err);
+        if (status != FR_OK) {
+            drop_all(t);
+            return status;
+        }
+        stripe_set_add(&t->held, i);
+    }
+    t->mode = TXN_WRITE;
+    status = take_pools(t, set);
+    if (status != FR_OK) txn_abort(t);
+    return status;
+}
+
+fr_status txn_pool(txn *t, uint32_t pool) {
+    if (t->pools >> pool & 1) return FR_OK;
+    if (t->pools >> pool) { /* one that comes later is held: start over, in order */
+        if (t->want) stripe_set_add(t->want, t->s->g.stripes + pool);
+        return FR_RELOCK;
+    }
+    fr_status status = latch_take(t->s, t->s->g.stripes + pool, t->deadline_ms, t->err);
+    if (status == FR_OK) t->pools |= 1u << pool;
+    return status;
+}
+
+/* --- write set -------------------------------------------------------------------------------------------------- */
+
+static uint32_t chain_slot(const txn *t, uint64_t off) {
+    return (uint32_t)((off >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 40) & (t->cap - 1);
+}
+
+/* chain[0, cap) heads by hash of the target, chain[cap, 2 cap) the next older record with that hash. */
+static void chain_add(txn *t, uint32_t i) {
+    uint32_t h = chain_slot(t, t->rec[i].target & ~(uint64_t)RECORD_KIND);
+    t->chain[t->cap + i] = t->chain[h];
+    t->chain[h] = i;
+}
+
+static void chain_rebuild(txn *t) {
+    for (uint32_t h = 0; h < t->cap; h++) t->chain[h] = CHAIN_END;
+    for (uint32_t i = 0; i < t->n; i++) chain_add(t, i);
+}
+
+/* Memory of the process, under latches: malloc neither runs Python nor is a cancellation point, and a process killed in
+ * it is recovered like any other. */
+static bool grow_write_set(txn *t) {
+    uint32_t cap = t->cap * 4;
+    if (cap > WRITE_SET_MAX) return false;
+    record *rec = malloc(cap * sizeof *rec);
+    uint32_t *chain = malloc(2 * (size_t)cap * sizeof *chain);
+    if (!rec || !chain) {
+        free(rec);
+        free(chain);
+        return false;
+    }
+    memcpy(rec, t->rec, t->n * sizeof *rec);
+    txn_end(&(txn){.rec = t->rec == t->inline_rec ? NULL : t->rec, .chain = t->chain});
+    t->rec = rec;
+    t->chain = chain;
+    t->cap = cap;
+    chain_rebuild(t);
+    return true;
+}
+
+void txn_put_slow(txn *t, uint64_t target, uint64_t value) {
+    if (t->n == t->cap && !grow_write_set(t)) {
+        t->err->status = FR_OOM; /* txn_commit refuses */
+        return;
+    }
+    t->rec[t->n++] = (record){target, value};
+    t->bloom |= txn_bloom_bit(target & ~(uint64_t)RECORD_KIND);
+    t->overlaid = true;
+    if (t->chain) chain_add(t, t->n - 1);
+}
+
+void txn_rollback(txn *t, uint32_t mark) {
+    if (mark == t->n) return;
+    t->n = mark;
+    t->overlaid = mark > 0;
+    if (t->chain) chain_rebuild(t);
+}
+
+static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
+    if (!(t->bloom & txn_bloom_bit(off))) return false;
+    if (t->chain) {
+        for (uint32_t i = t->chain[chain_slot(t, off)]; i != CHAIN_END; i = t->chain[t->cap + i]) {
+            if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
+            *value = t->rec[i].value;
+            return true;
+        }
+        return false;
+    }
+    for (uint32_t i = t->n; i-- > 0;) {
+        if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
+        *value = t->rec[i].value;
+        return true;
+    }
+    return false;
+}
+
+/* --- a stripe's journal ------------------------------------------------------------------------------------------ */
+
+/* Walks a committed journal, inline or spilled. Spill page: next page's offset, then records. */
+typedef struct journal_walk {
+    segment *s;
+    stripe *st;
+    uint64_t left, page;  /* records still to come; current spill page or 0 */
+    uint32_t at, per_page;
+} journal_walk;
+
+static uint32_t records_per_page(const segment *s) { return (s->g.page_size - 16) / sizeof(record); }
+
+static bool walk_begin(segment *s, uint32_t number, uint64_t jstate, journal_walk *w) {
+    stripe *st = segment_stripe(s, number);
+    uint32_t n = JSTATE_COUNT(jstate);
+    *w = (journal_walk){s, st, n, 0, 0, records_per_page(s)};
+    if (n != JOURNAL_SPILLED) return n <= s->g.journal_records;
+    w->left = ld8(&st->jcount);
+    w->page = ld8(&st->jspill);
+    return w->left <= WRITE_SET_MAX && w->page % s->g.page_size == 0 && segment_holds(s, w->page, s->g.page_size);
+}
+
+static bool walk_next(journal_walk *w, record *out) {
+    if (w->left == 0) return false;
+    const record *r;
+    if (w->page) {
+        if (w->at == w->per_page) {
+            w->page = ld8(SEG_AT(w->s, w->page, uint64_t));
+            w->at = 0;
+            if (w->page % w->s->g.page_size || !segment_holds(w->s, w->page, w->s->g.page_size)) return false;
+        }
+        r = SEG_AT(w->s, w->page + 16, record) + w->at;
+    } else {
+        r = &w->st->journal[w->at];
+    }
+    out->target = ld8(&r->target);
+    out->value = ld8(&r->value);
+    w->at++;
+    w->left--;
+    return true;
+}
+
+/* May a journal change this word? Hostile files and scribbled journals are refused before the first store. */
+static bool target_allowed(segment *s, uint64_t target) {
+    uint64_t off = target & ~(uint64_t)RECORD_KIND, kind = target & RECORD_KIND;
+    if (kind > RECORD_CELL || off < LAYOUT_MUTABLE) return false;
+    if (off + 8 <= s->l.data) return off + 8 <= sizeof(superblock) || (off >= s->l.stats && off < s->l.notify) ||
+                                     (off >= s->l.poolmap && off < s->l.data);
+    return segment_holds(s, off, 8);
+}
+
+/* Stores one kind of record; version words odd in the first pass. */
+static void apply_pass(segment *s, uint32_t number, uint64_t jstate, int pass) {
+    journal_walk w;
+    record r;
+    if (!walk_begin(s, number, jstate, &w)) return;
+    while (walk_next(&w, &r)) {
+        uint64_t kind = r.target & RECORD_KIND;
+        uint64_t *word = SEG_AT(s, r.target & ~(uint64_t)RECORD_KIND, uint64_t);
+        if (pass == 0 && kind == RECORD_VERSION) st8(word, r.value | 1);
+        if (pass == 1 && kind == RECORD_WORD) st8(word, r.value);
+        if (pass == 2 && kind >= RECORD_VERSION) st8(word, r.value);
+    }
+}
+
+static void replay(segment *s, uint32_t number, uint64_t jstate) {
+    for (int pass = 0; pass < 3; pass++) apply_pass(s, number, jstate, pass);
+}
+
+/* --- overlay ----------------------------------------------------------------------------------------------------- */
+
+static bool journal_find(segment *s, uint32_t number, uint64_t jstate, uint64_t off, uint64_t *value) {
+    journal_walk w;
+    record r;
+    bool found = false;
+    if (!walk_begin(s, number, jstate, &w)) return false;
+    while (walk_next(&w, &r)) {
+        if ((r.target & ~(uint64_t)RECORD_KIND) != off) continue;
+        *value = r.value;
+        found = true; /* the latest wins */
+    }
+    return found;
+}
+
+uint64_t txn_ld_slow(txn *t, uint64_t off) {
+    uint64_t value;
+    if (t->mode == TXN_WRITE ? own_write(t, off, &value)
+                             : t->in.jstripe != NO_STRIPE && journal_find(t->s, t->in.jstripe, t->in.jstate, off, &value)) {
+        return value;
+    }
+    return ld8(SEG_AT(t->s, off, uint64_t));
+}
+
+void txn_enter_slow(txn *t, uint32_t number) {
+    uint64_t coord = ld8(&segment_stripe(t->s, number)->coord);
+    if (coord >= t->s->g.stripes) coord = number; /* not believable: the guard will not hold, or nothing is overlaid */
+    t->in.jstripe = (uint32_t)coord;
+    t->in.jstate = ld8(&segment_stripe(t->s, (uint32_t)coord)->jstate);
+    t->overlaid = JSTATE_COUNT(t->in.jstate) > 0;
+}
+
+bool txn_overlay(txn *t) {
+    if (t->mode != TXN_READ || t->in.jstripe != NO_STRIPE) return false;
+    uint64_t jstate = ld8(&segment_stripe(t->s, t->in.stripe)->jstate);
+    if (JSTATE_COUNT(jstate) == 0) return false;
+    t->in.jstripe = t->in.stripe;
+    t->in.jstate = jstate;
+    t->overlaid = true;
+    return true;
+}
+
+bool guard_holds_slow(const segment *s, const guard *g) {
+    segment *m = (segment *)s;
+    if ((g->seq & 1) && ld8(&segment_stripe(m, g->stripe)->coord) != g->jstripe) return false;
+    return ld8(&segment_stripe(m, g->jstripe)->jstate) == g->jstate;
+}
+
+/* --- commit ------------------------------------------------------------------------------------------------------ */
+
+static void write_record(record *to, const record *r) {
+    st8(&to->target, r->target);
+    st8(&to->value, r->value);
+}
+
+/* Is this page's bit set by the write set, though not in memory? Then it is not free to spill to. */
+static bool page_free(txn *t, uint64_t page) {
+    uint64_t word = t->s->l.poolmap + page / 64 * 8, bit = UINT64_C(1) << (page % 64);
+    return !((ld8(SEG_AT(t->s, word, uint64_t)) | txn_ld(t, word)) & bit);
+}
+
+static uint64_t next_free_page(txn *t, uint64_t from) {
+    uint64_t pages = ld8(&segment_super(t->s)->size) / t->s->g.page_size;
+    while (from < pages && !page_free(t, from)) from++;
+    return from < pages ? from : 0;
+}
+
+/* Records go to free pages, which stay marked free: nobody can take them while the page pool latch is held, and a crash
+ * leaves nothing to give back. */
+static fr_status spill(txn *t, stripe *st) {
+    segment *s = t->s;
+    fr_status status = txn_pool(t, POOL_LATCHES);
+    if (status != FR_OK) return status;
+    uint32_t per_page = records_per_page(s), done = 0;
+    uint64_t *link = &st->jspill, page = s->l.data / s->g.page_size - 1;
+    while (done < t->n) {
+        page = next_free_page(t, page + 1);
+        if (page == 0) return FR_GROW;
+        uint64_t off = page * s->g.page_size;
+        if (!segment_holds(s, off, s->g.page_size)) return FR_GROW;
+        st8(link, off);
+        link = SEG_AT(s, off, uint64_t);
+        for (uint32_t i = 0; i < per_page && done < t->n; i++, done++) {
+            write_record(SEG_AT(s, off + 16, record) + i, &t->rec[done]);
+        }
+    }
+    st8(&st->jcount, t->n);
+    return FR_OK;
+}
+
+static void make_seq_odd(txn *t) {
+    uint32_t limit = t->s->g.stripes;
+    if (t->held.count == 1) {
+        stripe *st = segment_stripe(t->s, t->lowest);
+        st8(&st->coord, t->lowest);
+        st8(&st->seq, st->seq + 1);
+        return;
+    }
+    FOR_STRIPES(i, &t->held, limit) {
+        stripe *st = segment_stripe(t->s, i);
+        st8(&st->coord, t->lowest);
+        st8(&st->seq, st->seq + 1);
+    }
+}
+
+static void make_seq_even(txn *t) {
+    uint32_t limit = t->s->g.stripes;
+    if (t->held.count == 1) {
+        stripe *st = segment_stripe(t->s, t->lowest);
+        st8(&st->seq, st->seq + 1);
+        return;
+    }
+    FOR_STRIPES(i, &t->held, limit) {
+        stripe *st = segment_stripe(t->s, i);
+        st8(&st->seq, st->seq + 1);
+    }
+}
+
+static void thaw(segment *s, stripe *st) {
+    uint64_t n = ld8(&st->intents);
+    for (uint64_t i = 0; i < n && i < INTENTS; i++) {
+        uint64_t off = ld8(&st->intent[i]);
+        if (off % 16 || !segment_holds(s, off, sizeof(cell16))) continue;
+        cell16 *c = SEG_AT(s, off, cell16);
+        uint64_t state = ld8(&c->state);
+        if (state & 2) st8(&c->state, state & ~UINT64_C(2)); /* frozen: nobody but us may change it */
+    }
+    if (n) st8(&st->intents, 0);
+}
+
+/* The write set from process memory, in the three passes of apply_pass. */
+static void apply(txn *t, const record *rec, uint32_t n) {
+    segment *s = t->s;
+    bool staged = false;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((rec[i].target & RECORD_KIND) == RECORD_WORD) continue;
+        staged = true;
+        if ((rec[i].target & RECORD_KIND) == RECORD_VERSION) {
+            st8(SEG_AT(s, rec[i].target & ~(uint64_t)RECORD_KIND, uint64_t), rec[i].value | 1);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if ((rec[i].target & RECORD_KIND) == RECORD_WORD) st8(SEG_AT(s, rec[i].target, uint64_t), rec[i].value);
+    }
+    for (uint32_t i = 0; staged && i < n; i++) {
+        if ((rec[i].target & RECORD_KIND) == RECORD_WORD) continue;
+        st8(SEG_AT(s, rec[i].target & ~(uint64_t)RECORD_KIND, uint64_t), rec[i].value);
+    }
+}
+
+static fr_status write_journal(txn *t, stripe *st, uint64_t *committed) {
+    if (t->n <= t->s->g.journal_records) {
+        for (uint32_t i = 0; i < t->n; i++) write_record(&st->journal[i], &t->rec[i]);
+        *committed = JSTATE_NEXT(st->jstate, t->n);
+        return FR_OK;
+    }
+    fr_status status = spill(t, st);
+    *committed = JSTATE_NEXT(st->jstate, JOURNAL_SPILLED);
+    return status;
+}
+
+static void notify(txn *t) {
+    segment *s = t->s;
+    uint64_t *words = SEG_AT(s, s->l.notify, uint64_t);
+    uint32_t mask = s->g.notify_words - 1;
+    bool all = t->wakes > TXN_WAKES;
+    for (uint32_t i = 0; i < (all ? s->g.notify_words : t->wakes); i++) {
+        uint64_t *word = &words[all ? i : t->wake[i] & mask];
+        st8(word, __atomic_load_n(word, __ATOMIC_RELAXED) + 1); /* a lost count between two writers is harmless: it changed */
+        syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+    }
+}
+
+static fr_status commit_writes(txn *t) {
+    stripe *st = segment_stripe(t->s, t->lowest);
+    uint64_t committed;
+    fr_status status = t->err->status == FR_OOM ? FR_OOM : write_journal(t, st, &committed);
+    if (status != FR_OK) return status;
+    if (t->held.count > 1) t->multi = true;
+    if (t->multi) make_seq_odd(t);
+    st8(&st->jstate, committed); /* COMMIT */
+    apply(t, t->rec, t->n);
+    st8(&st->jstate, JSTATE_CLEAN(committed));
+    if (t->multi) make_seq_even(t);
+    stat_add(t->s, STAT_transactions, 1);
+    return FR_OK;
+}
+
+/* A digest of the words of a quad that bear a tag: changes when one comes, goes or is replaced. */
+static uint64_t quad_digest(txn *t, uint64_t quad, uint32_t tag) {
+    uint64_t digest = 0;
+    for (uint64_t i = 0; quad && i < 32; i++) {
+        uint64_t word = txn_ld(t, quad + i * 8);
+        if (word && word >> 38 == tag) digest = digest * UINT64_C(0x9e3779b97f4a7c15) + word + i;
+    }
+    return digest;
+}
+
+static bool entry_holds(txn *t, const read_entry *e) {
+    if (e->version == 0) return quad_digest(t, e->slot_off, (uint32_t)e->block) == e->slot;
+    return txn_ld(t, e->slot_off) == e->slot && txn_ld(t, e->block) == e->version;
+}
+
+static fr_status commit_reads(txn *t) {
+    for (uint32_t i = 0; i < t->reads; i++) {
+        const read_entry *e = &t->read[i];
+        t->in = e->g;
+        t->overlaid = e->g.jstripe != NO_STRIPE && JSTATE_COUNT(e->g.jstate) > 0;
+        if (!entry_holds(t, e) || !guard_holds(t->s, &e->g)) return FR_RETRY;
+    }
+    return FR_OK;
+}
+
+fr_status txn_commit(txn *t) {
+    fr_status status;
+    if (t->mode == TXN_READ) {
+        status = commit_reads(t);
+        t->mode = TXN_CLOSED;
+        return FR_UNLIKELY(t->s->lost) ? FR_LOST : status;
+    }
+    status = t->n ? commit_writes(t) : FR_OK;
+    stripe *st = segment_stripe(t->s, t->lowest);
+    if (t->held.count && FR_UNLIKELY(st->intents)) thaw(t->s, st);
+    bool wake = status == FR_OK && t->wakes && t->n;
+    drop_all(t);
+    if (FR_UNLIKELY(wake && ld8(&segment_super(t->s)->doorbells))) notify(t);
+    if (FR_UNLIKELY(t->s->lost)) return t->err->status = FR_LOST;
+    return status;
+}
+
+void txn_abort(txn *t) {
+    if (t->mode == TXN_WRITE) {
+        stripe *st = segment_stripe(t->s, t->lowest);
+        if (t->held.count && st->intents) thaw(t->s, st);
+        drop_all(t);
+    }
+    t->mode = TXN_CLOSED;
+}
+
+/* --- readers ----------------------------------------------------------------------------------------------------- */
+
+void txn_begin_read(txn *t, uint64_t now_ms) { reset(t, TXN_READ, now_ms); }
+
+void txn_saw(txn *t, const guard *g, uint64_t slot_off, uint64_t slot, uint64_t block, uint64_t version) {
+    if (t->mode != TXN_READ) return;
+    if (t->reads == t->reads_cap) {
+        uint32_t cap = t->reads_cap * 4;
+        read_entry *grown = malloc(cap * sizeof *grown);
+        if (!grown) {
+            t->read[0].g.seq = UINT64_MAX; /* cannot hold: the read is repeated, in the end under latches */
+            return;
+        }
+        memcpy(grown, t->read, t->reads * sizeof *grown);
+        if (t->read != t->inline_read) free(t->read);
+        t->read = grown;
+        t->reads_cap = cap;
+    }
+    t->read[t->reads++] = (read_entry){*g, slot_off, slot, block, version};
+}
+
+void txn_saw_absent(txn *t, uint64_t quad, uint32_t tag) {
+    if (t->mode == TXN_READ) txn_saw(t, &t->in, quad, quad_digest(t, quad, tag), tag, 0);
+}
+
+/* --- counters ---------------------------------------------------------------------------------------------------- */
+
+fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
+    cell16 *c = SEG_AT(t->s, cell_off, cell16);
+    stripe *st = segment_stripe(t->s, t->lowest);
+    seen->value = ld8(&c->value);
+    seen->state = ld8(&c->state);
+    if (seen->state & 2) { /* frozen by this transaction before: its own writes say what the cell holds */
+        seen->value = txn_ld(t, cell_off);
+        seen->state = txn_ld(t, cell_off + 8) & ~UINT64_C(2);
+        return FR_OK;
+    }
+    if (st->intents == INTENTS) {
+        return txn_fail(t, FR_ARGUMENT, "a transaction may touch at most %u counters", INTENTS);
+    }
+    st8(&st->intent[st->intents], cell_off);
+    st8(&st->intents, st->intents + 1);
+    while (!cas16(c, seen, (cell16){seen->value, seen->state | 2})) {
+    }
+    t->multi = true;
+    return FR_OK;
+}
+
+/* --- recovery ---------------------------------------------------------------------------------------------------- */
+
+static bool held_by(segment *s, uint32_t number, uint32_t word) {
+    return (ld4(&segment_stripe(s, number)->latch) & ~LATCH_WAITER) == word;
+}
+
+static bool journal_believable(segment *s, uint32_t number, uint64_t jstate) {
+    journal_walk w;
+    record r;
+    if (!walk_begin(s, number, jstate, &w)) return false;
+    while (walk_next(&w, &r)) {
+        if (!target_allowed(s, r.target)) return false;
+    }
+    return w.left == 0;
+}
+
+static fr_status replay_stripe(segment *s, uint32_t number) {
+    stripe *st = segment_stripe(s, number);
+    uint64_t jstate = ld8(&st->jstate);
+    if (JSTATE_COUNT(jstate)) {
+        if (!journal_believable(s, number, jstate)) {
+            st8(&segment_super(s)->damaged, 1 + (uint64_t)number);
+            return FR_DAMAGED;
+        }
+        replay(s, number, jstate);
+        st8(&st->jstate, JSTATE_CLEAN(jstate));
+        stat_add(s, STAT_replays, 1);
+    }
+    thaw(s, st);
+    return FR_OK;
+}
+
+static void release(segment *s, uint32_t number, uint32_t word) {
+    uint32_t *latch = &segment_stripe(s, number)->latch, seen = ld4(latch);
+    while ((seen & ~LATCH_WAITER) == word && !cas4(latch, &seen, 0)) {
+    }
+    syscall(SYS_futex, latch, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+/* Order matters when this itself dies half-way: every replay before any seq, every seq before any release, so that the
+ * next recoverer finds all it needs still named by the dead process's latches. Pools are released last to first like
+ * everything else; spill pages are protected until then. */
+fr_status txn_recover(segment *s, uint32_t slot, uint32_t gen) {
+    uint32_t word = LATCH_WORD(slot, gen);
+    for (uint32_t i = 0; i < s->g.stripes; i++) {
+        if (!held_by(s, i, word)) continue;
+        fr_status status = replay_stripe(s, i);
+        if (status != FR_OK) return status;
+    }
+    for (uint32_t i = 0; i < s->g.stripes; i++) {
+        stripe *st = segment_stripe(s, i);
+        if (held_by(s, i, word) && (ld8(&st->seq) & 1)) st8(&st->seq, ld8(&st->seq) + 1);
+    }
+    for (uint32_t i = s->l.latch_count; i-- > 0;) {
+        if (held_by(s, i, word)) release(s, i, word);
+    }
+    return FR_OK;
+}
+
+fr_status txn_check(segment *s, uint32_t number, fr_error *err) {
+    stripe *st = segment_stripe(s, number);
+    const char *what = NULL;
+    if (ld4(&st->latch)) what = "is latched";
+    else if (JSTATE_COUNT(ld8(&st->jstate))) what = "has a journal that was not applied";
+    else if (ld8(&st->seq) & 1) what = "has an odd seq";
+    else if (ld8(&st->intents)) what = "has frozen counters";
+    else if (ld8(&st->clock) & 1) what = "has an odd clock";
+    if (!what) return FR_OK;
+    snprintf(err->text, sizeof err->text, "stripe %u %s", number, what);
+    return err->status = FR_DAMAGED;
+}

@@ -1,0 +1,237 @@
+/* txn.h - transactions: the only way to change a segment, and the reader's way to see one.
+ *
+ * WRITER. begin takes the latches of a set of stripes in ascending order. The transaction then collects a write set:
+ * {offset, value} words, appended and never edited; reads inside it see its own writes. New values go into free blocks
+ * directly. commit writes the set as redo records into the journal of the lowest stripe held, makes ONE commit store
+ * (jstate), applies the records, stores jstate again with n = 0, and drops the latches. Nothing is ever undone: dying
+ * before the commit store leaves nothing, dying after it leaves a replay.
+ *
+ * VISIBILITY. One visible word: its own store makes it visible, readers see before or after. A change in place: the
+ * block's version word is made odd first and its new, even value is stored last; a reader that meets an odd version
+ * overlays the journal. Several visible words (txn.multi, and always when several stripes are held): the seq of every
+ * stripe held is odd from before the commit store until after the apply; a reader that meets an odd seq overlays the
+ * journal of stripe `coord`.
+ *
+ * READER. Optimistic: a guard on each stripe it looks into, plain or overlaid loads, values copied out, and the read set
+ * (slot word, block version, guard, for each key) validated at the end: passing means that all values held at one
+ * instant, the instant validation began. A version passes only if it is even before the copy and unchanged after, and
+ * the slot word is re-read before the version is: an image that was never committed cannot pass.
+ *
+ * Invariants
+ * 1. Between two transactions of a stripe: jstate's n is 0, seq is even, intents is 0, every version reachable from
+ *    the stripe is even.
+ * 2. jstate's txnid never repeats in a stripe (48 bits), so "jstate unchanged" means "no transaction in between".
+ * 3. A block or page freed by a transaction is not allocatable before it committed: allocation looks for bits that are
+ *    0 both in memory and in the write set.
+ * 4. While records lie in spill pages the page pool latch is held, so nobody can allocate those pages, though their
+ *    bits are 0.
+ * 5. A frozen counter cell is named by an intent of a stripe whose latch is held.
+ *
+ * Leaves out: what words mean. heap.h, index.h and store/ decide that.
+ */
+#ifndef FRIDGE_SHM_TXN_H
+#define FRIDGE_SHM_TXN_H
+
+#include "shm/latch.h"
+#include "shm/segment.h"
+
+#define TXN_INLINE 64        /* records kept in the txn itself; a 65th moves them to the heap of the process */
+#define TXN_READS_INLINE 4   /* likewise for keys of the read set */
+#define TXN_STRIPE_WORDS 64  /* bitmap of stripes: up to 4096 */
+#define READ_ATTEMPTS 64     /* lost races before FR_BUSYREAD */
+#define TXN_WAKES 8          /* notify words touched after the unlock; beyond that all are */
+#define NO_STRIPE UINT32_MAX
+
+typedef struct record record;
+
+/* A set of stripes, and of latches above them. */
+typedef struct stripe_set {
+    uint64_t bits[TXN_STRIPE_WORDS];
+    uint32_t count;
+} stripe_set;
+
+/* What a reader saw of a stripe when it went in. */
+typedef struct guard {
+    uint32_t stripe;
+    uint32_t jstripe; /* journal that is overlaid, or NO_STRIPE */
+    uint64_t seq;
+    uint64_t jstate;  /* of the stripe whose journal seq refers to */
+} guard;
+
+/* One key that was read without a latch. version 0: absent; slot_off is its quad (0: no index yet), block the tag, slot
+ * a digest of the quad's words with that tag. */
+typedef struct read_entry {
+    guard g;
+    uint64_t slot_off, slot;
+    uint64_t block, version;
+} read_entry;
+
+enum txn_mode { TXN_CLOSED, TXN_READ, TXN_WRITE };
+
+typedef struct txn {
+    segment *s;
+    enum txn_mode mode;
+    bool multi;           /* several visible words */
+    bool overlaid;        /* txn_ld must look further than memory: write set not empty, or a journal overlaid */
+    uint32_t n, cap;      /* write set */
+    uint32_t lowest;      /* first stripe held; its journal is used */
+    uint32_t pools;       /* bit p: row pool p is held; bit POOL_LATCHES: the page pool */
+    uint32_t wakes;       /* used entries of wake; TXN_WAKES + 1 = all */
+    uint32_t reads, reads_cap;
+    uint64_t bloom;       /* of the write set's targets: a read of an untouched word costs one test */
+    uint64_t now_ms;      /* boot clock: what expiry is compared with */
+    uint64_t deadline_ms; /* of latch waits, boot clock */
+    fr_error *err;        /* never NULL; particulars of the last failure */
+    guard in;             /* the stripe a reader is in: what txn_ld overlays */
+    record *rec;          /* inline_rec, or memory of the process */
+    read_entry *read;     /* inline_read, or memory of the process */
+    uint32_t *chain;      /* hash of targets once the write set has left inline_rec: heads, then next links */
+    uint32_t chain_cap;
+    uint32_t wake[TXN_WAKES];
+    stripe_set *want;     /* FR_RELOCK: the latches that the next attempt must take; NULL = the caller cannot retry */
+    stripe_set held;      /* bits are valid only when count > 1: one stripe is `lowest`, without 512 bytes to clear */
+    read_entry inline_read[TXN_READS_INLINE];
+    record inline_rec[TXN_INLINE];
+} txn;
+
+/* --- life ------------------------------------------------------------------------------------------------------- */
+
+/* txn_init prepares t for any number of transactions; txn_end frees what it grew. */
+void txn_init(txn *t, segment *s, fr_error *err);
+void txn_end(txn *t);
+
+void txn_begin_read(txn *t, uint64_t now_ms);
+
+/* txn_begin_write registers the process if need be and takes the latches of `set` in ascending order. FR_LATCHED when a
+ * live process outlasts the deadline: nothing is held then. */
+fr_status txn_begin_write(txn *t, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *set);
+
+/* txn_begin_one is txn_begin_write for one stripe. */
+fr_status txn_begin_one(txn *t, uint64_t now_ms, uint64_t deadline_ms, uint32_t stripe);
+
+/* txn_commit, READ: validates the read set, FR_RETRY when it does not hold any more. WRITE: commits, applies and drops
+ * the latches; on failure (FR_GROW or FR_OOM: no pages to spill to) nothing is changed and the latches are dropped. */
+fr_status txn_commit(txn *t);
+void txn_abort(txn *t);
+
+/* txn_mark and txn_rollback bracket one command of several: rollback forgets what was put since the mark. */
+static inline uint32_t txn_mark(const txn *t) { return t->n; }
+void txn_rollback(txn *t, uint32_t mark);
+
+/* txn_pool takes a latch above the stripes: a row pool (0..POOL_LATCHES-1) or POOL_LATCHES, the page pool. Held to the
+ * end of the transaction. Row pools must be taken in ascending order and before the page pool: otherwise FR_RELOCK, with
+ * the latch added to t->want (number g.stripes + pool). */
+fr_status txn_pool(txn *t, uint32_t pool);
+
+static inline void stripe_set_clear(stripe_set *set) { memset(set, 0, sizeof *set); }
+
+static inline void stripe_set_add(stripe_set *set, uint32_t number) {
+    uint64_t bit = UINT64_C(1) << (number & 63);
+    if (!(set->bits[number >> 6] & bit)) set->count++;
+    set->bits[number >> 6] |= bit;
+}
+
+static inline bool stripe_set_has(const stripe_set *set, uint32_t number) {
+    return set->bits[number >> 6] >> (number & 63) & 1;
+}
+
+static inline bool txn_holds(const txn *t, uint32_t stripe) {
+    return t->held.count == 1 ? stripe == t->lowest : stripe_set_has(&t->held, stripe);
+}
+
+/* --- words ------------------------------------------------------------------------------------------------------ */
+
+uint64_t txn_ld_slow(txn *t, uint64_t off);
+
+/* txn_ld reads a word as this transaction sees it. */
+static inline uint64_t txn_ld(txn *t, uint64_t off) {
+    if (FR_UNLIKELY(t->overlaid)) return txn_ld_slow(t, off);
+    return ld8(SEG_AT(t->s, off, uint64_t));
+}
+
+/* txn_put appends a record. It cannot fail: memory for the write set that cannot be had makes txn_commit return
+ * FR_OOM. */
+void txn_put_slow(txn *t, uint64_t target, uint64_t value);
+
+static inline uint64_t txn_bloom_bit(uint64_t target) {
+    return UINT64_C(1) << ((target >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+}
+
+static inline void txn_put_kind(txn *t, uint64_t off, uint64_t value, enum record_kind kind) {
+    if (FR_UNLIKELY(t->n >= TXN_INLINE)) {
+        txn_put_slow(t, off | kind, value);
+        return;
+    }
+    t->rec[t->n++] = (record){off | kind, value};
+    t->bloom |= txn_bloom_bit(off);
+    t->overlaid = true;
+}
+
+static inline void txn_put(txn *t, uint64_t off, uint64_t value) { txn_put_kind(t, off, value, RECORD_WORD); }
+
+/* txn_version draws a new version from a stripe that the transaction holds. */
+static inline uint64_t txn_version(txn *t, uint32_t number) {
+    stripe *st = segment_stripe(t->s, number);
+    uint64_t v = st->clock + 2; /* plain read: only the latch holder writes it */
+    st8(&st->clock, v);
+    return v;
+}
+
+/* txn_freeze names a counter cell as this transaction's and freezes it; *seen is what it held. */
+fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen);
+
+/* --- readers ---------------------------------------------------------------------------------------------------- */
+
+void txn_enter_slow(txn *t, uint32_t number);
+
+/* txn_enter sets the guard of the stripe that the following loads belong to. Writers need none. */
+static inline void txn_enter(txn *t, uint32_t number) {
+    if (t->mode != TXN_READ) return;
+    uint64_t seq = ld8(&segment_stripe(t->s, number)->seq);
+    t->in = (guard){number, NO_STRIPE, seq, 0};
+    t->overlaid = false;
+    if (FR_UNLIKELY(seq & 1)) txn_enter_slow(t, number);
+}
+
+/* txn_overlay makes the loads that follow see the journal of the stripe a reader is in: called when it met an odd
+ * version under an even seq. Returns false when the journal is already clean: start over. */
+bool txn_overlay(txn *t);
+
+bool guard_holds_slow(const segment *s, const guard *g);
+
+/* guard_holds says whether nothing happened in the stripe that a reader would have to know of. */
+static inline bool guard_holds(segment *s, const guard *g) {
+    if (ld8(&segment_stripe(s, g->stripe)->seq) != g->seq) return false;
+    return FR_LIKELY(!(g->seq & 1) && g->jstripe == NO_STRIPE) || guard_holds_slow(s, g);
+}
+
+/* txn_saw adds a key to the read set (a writer's is empty). */
+void txn_saw(txn *t, const guard *g, uint64_t slot_off, uint64_t slot, uint64_t block, uint64_t version);
+
+/* txn_saw_absent adds "nothing under this tag in this quad but what was looked at" to the read set. */
+void txn_saw_absent(txn *t, uint64_t quad, uint32_t tag);
+
+/* --- notification ----------------------------------------------------------------------------------------------- */
+
+/* txn_wake asks that waiters on this key hash be woken after the commit. */
+static inline void txn_wake(txn *t, uint64_t hash) {
+    if (t->wakes < TXN_WAKES) t->wake[t->wakes] = (uint32_t)hash;
+    if (t->wakes <= TXN_WAKES) t->wakes++;
+}
+
+/* --- recovery --------------------------------------------------------------------------------------------------- */
+
+/* txn_recover replays what (slot, gen) had committed and releases what it held. The caller has the kernel's word that
+ * it is dead and holds its recovery byte. FR_DAMAGED when a journal is not believable: its stripe stays latched. */
+fr_status txn_recover(segment *s, uint32_t slot, uint32_t gen);
+
+/* txn_fold_stats adds a dead slot's statistics cells to the base row and zeroes them, in journalled batches. */
+fr_status txn_fold_stats(segment *s, uint32_t slot);
+
+/* txn_check verifies invariants 1 and 5 of a stripe that is at rest. */
+fr_status txn_check(segment *s, uint32_t number, fr_error *err);
+
+/* txn_fail fills t->err and returns status. */
+fr_status txn_fail(txn *t, fr_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

@@ -1,0 +1,207 @@
+/* column.c - see column.h. Sections: words for errors; ranges; from text; from typed values; in the image. */
+#include "store/column.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* --- words for errors --------------------------------------------------------------------------------------------- */
+
+static const char *type_of(const column *c, char buf[32]) {
+    column_type_text(c, buf);
+    return buf;
+}
+
+static fr_status wrong_type(txn *t, const table *tb, const column *c, span text, const char *why) {
+    char type[32], what[48];
+    return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: '%s' %s", tb->name, c->name, type_of(c, type),
+                    schema_shown(text, what), why);
+}
+
+fr_status column_missing(txn *t, const table *tb, span name) {
+    char what[48], list[300] = "";
+    for (uint32_t i = 0; i < tb->schema.columns; i++) {
+        size_t n = strlen(list);
+        snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", tb->schema.column[i].name);
+    }
+    return txn_fail(t, FR_COLUMN, "table '%s' has no column '%s'; it has %s", tb->name, schema_shown(name, what), list);
+}
+
+/* --- ranges ------------------------------------------------------------------------------------------------------- */
+
+static bool column_is_signed(const column *c) { return c->type <= COLUMN_INT64; }
+
+static __int128 column_max(const column *c) {
+    if (c->type == COLUMN_BOOL) return 1;
+    return ((__int128)1 << (8 * c->size - column_is_signed(c))) - 1;
+}
+
+static __int128 column_min(const column *c) { return column_is_signed(c) ? -column_max(c) - 1 : 0; }
+
+static void int128_text(__int128 v, char buf[48]) {
+    char digits[VALUE_TEXT];
+    value as = {.kind = v < 0 ? VALUE_INT : VALUE_UINT};
+    if (v < 0) as.i = (int64_t)v;
+    else as.u = (uint64_t)v;
+    span text = value_text(&as, digits);
+    memcpy(buf, text.p, text.n);
+    buf[text.n] = '\0';
+}
+
+static fr_status beyond(txn *t, const table *tb, const column *c, const char *what) {
+    char type[32], low[48], high[48];
+    int128_text(column_min(c), low);
+    int128_text(column_max(c), high);
+    return txn_fail(t, FR_COLUMNRANGE, "table '%s' column '%s' is %s: %s is not between %s and %s", tb->name, c->name,
+                    type_of(c, type), what, low, high);
+}
+
+static bool in_range(const column *c, __int128 v) { return v >= column_min(c) && v <= column_max(c); }
+
+fr_status column_add(txn *t, const table *tb, const column *c, uint64_t bits, int64_t by, uint64_t *out) {
+    char what[96], now[48];
+    __int128 v = column_is_signed(c) ? (__int128)(int64_t)bits : (__int128)bits;
+    if (in_range(c, v + by)) {
+        *out = (uint64_t)(v + by);
+        return FR_OK;
+    }
+    int128_text(v, now);
+    snprintf(what, sizeof what, "%s %c %llu", now, by < 0 ? '-' : '+',
+             (unsigned long long)(by < 0 ? 0 - (uint64_t)by : (uint64_t)by));
+    return beyond(t, tb, c, what);
+}
+
+/* --- from text ---------------------------------------------------------------------------------------------------- */
+
+/* Is it an integer, whatever its size? */
+static bool looks_integer(span text) {
+    size_t i = text.n > 1 && text.p[0] == '-';
+    for (size_t j = i; j < text.n; j++)
+        if (text.p[j] < '0' || text.p[j] > '9') return false;
+    return text.n > i && (text.p[i] != '0' || text.n == 1);
+}
+
+/* text_int128 reads integers of up to 20 digits: every one that any column can hold, and some that none can. */
+static bool text_int128(span text, __int128 *out) {
+    if (!looks_integer(text) || text.n > 21) return false;
+    bool negative = text.p[0] == '-';
+    *out = 0;
+    for (size_t i = negative; i < text.n; i++) *out = *out * 10 + (text.p[i] - '0');
+    if (negative) *out = -*out;
+    return true;
+}
+
+static fr_status parse_integer(txn *t, const table *tb, const column *c, span text, cell *out) {
+    __int128 v;
+    char what[48];
+    if (!looks_integer(text)) return wrong_type(t, tb, c, text, "is not an integer");
+    if (!text_int128(text, &v) || !in_range(c, v)) return beyond(t, tb, c, schema_shown(text, what));
+    out->bits = (uint64_t)v;
+    return FR_OK;
+}
+
+static fr_status parse_float(txn *t, const table *tb, const column *c, span text, cell *out) {
+    double d;
+    if (!text_double(text, &d)) return wrong_type(t, tb, c, text, "is not a valid float");
+    memcpy(&out->bits, &d, 8);
+    return FR_OK;
+}
+
+/* UTF-8 as RFC 3629 has it: shortest forms only, no surrogates, nothing above U+10FFFF. */
+static bool is_utf8(span text) {
+    const uint8_t *p = (const uint8_t *)text.p, *end = p + text.n;
+    while (p < end) {
+        uint8_t b = *p++;
+        if (b < 0x80) continue;
+        unsigned more = b >= 0xf0 ? 3 : b >= 0xe0 ? 2 : 1;
+        if (b < 0xc2 || b > 0xf4 || (size_t)(end - p) < more) return false;
+        uint8_t low = b == 0xe0 ? 0xa0 : b == 0xf0 ? 0x90 : 0x80, high = b == 0xed ? 0x9f : b == 0xf4 ? 0x8f : 0xbf;
+        if (p[0] < low || p[0] > high) return false;
+        for (unsigned i = 1; i < more; i++)
+            if ((p[i] & 0xc0) != 0x80) return false;
+        p += more;
+    }
+    return true;
+}
+
+static fr_status parse_bytes(txn *t, const table *tb, const column *c, span text, cell *out) {
+    char type[32];
+    if (text.n > c->size) {
+        return txn_fail(t, FR_COLUMNLENGTH, "table '%s' column '%s' is %s: a value of %zu bytes is too long, the limit is %u",
+                        tb->name, c->name, type_of(c, type), text.n, c->size);
+    }
+    if (c->type == COLUMN_STR && !is_utf8(text)) return wrong_type(t, tb, c, text, "is not valid UTF-8");
+    out->bytes = text;
+    return FR_OK;
+}
+
+fr_status column_parse(txn *t, const table *tb, const column *c, span text, cell *out) {
+    if (column_is_text(c)) return parse_bytes(t, tb, c, text, out);
+    if (c->type == COLUMN_FLOAT64) return parse_float(t, tb, c, text, out);
+    return parse_integer(t, tb, c, text, out);
+}
+
+/* --- from typed values -------------------------------------------------------------------------------------------- */
+
+static fr_status accept_integer(txn *t, const table *tb, const column *c, const value *v, cell *out) {
+    char what[48];
+    __int128 i = v->kind == VALUE_INT ? (__int128)v->i : (__int128)v->u;
+    if (!in_range(c, i)) {
+        int128_text(i, what);
+        return beyond(t, tb, c, what);
+    }
+    out->bits = (uint64_t)i;
+    return FR_OK;
+}
+
+fr_status column_accept(txn *t, const table *tb, const column *c, const value *v, cell *out) {
+    char digits[VALUE_TEXT];
+    bool integer = v->kind == VALUE_INT || v->kind == VALUE_UINT;
+    if (column_is_text(c) && v->kind == VALUE_BYTES) return parse_bytes(t, tb, c, (span){v->p, v->n}, out);
+    if (c->type == COLUMN_FLOAT64 && (integer || v->kind == VALUE_DOUBLE)) {
+        double d = v->kind == VALUE_DOUBLE ? v->d : v->kind == VALUE_INT ? (double)v->i : (double)v->u;
+        if (isnan(d)) return wrong_type(t, tb, c, SPAN_LIT("nan"), "is not a valid float");
+        memcpy(&out->bits, &d, 8);
+        return FR_OK;
+    }
+    if (integer && !column_is_text(c)) return accept_integer(t, tb, c, v, out);
+    return wrong_type(t, tb, c, value_text(v, digits), column_is_text(c) ? "is not bytes" : "is not a number of that kind");
+}
+
+/* --- in the image ------------------------------------------------------------------------------------------------- */
+
+value column_value(const column *c, uint64_t bits) {
+    value v = {.kind = VALUE_INT};
+    if (c->type == COLUMN_FLOAT64) {
+        v.kind = VALUE_DOUBLE;
+        memcpy(&v.d, &bits, 8);
+        return v;
+    }
+    if (c->type == COLUMN_UINT64 && bits > INT64_MAX) v.kind = VALUE_UINT;
+    v.u = bits;
+    return v;
+}
+
+uint64_t column_from_word(const column *c, uint64_t word) {
+    unsigned unused = 64 - 8 * c->size;
+    word = word >> 8 * (c->offset & 7) << unused;
+    return column_is_signed(c) ? (uint64_t)((int64_t)word >> unused) : word >> unused;
+}
+
+uint64_t column_into_word(const column *c, uint64_t word, uint64_t bits) {
+    unsigned shift = 8 * (c->offset & 7);
+    uint64_t mask = (UINT64_MAX >> (64 - 8 * c->size)) << shift;
+    return (word & ~mask) | (bits << shift & mask);
+}
+
+void column_put(const column *c, char *image, const cell *v) {
+    static const cell nothing;
+    if (!v) v = &nothing;
+    if (!column_is_text(c)) {
+        memcpy(image + c->offset, &v->bits, c->size);
+        return;
+    }
+    uint16_t n = (uint16_t)v->bytes.n;
+    memcpy(image + c->offset, &n, 2);
+    if (n) memcpy(image + c->offset + 2, v->bytes.p, n);
+    memset(image + c->offset + 2 + n, 0, c->size - n); /* what was there is gone: the cells of equal rows are equal */
+}

@@ -1,0 +1,129 @@
+/* store.c - see store.h: opening, and the two loops through which every operation runs. */
+#include "store/store.h"
+
+#include <stdlib.h>
+
+#include "store/keyspace.h"
+#include "store/table.h"
+
+#define WRITE_ATTEMPTS 4096 /* relocks, growth steps and evictions of one operation together */
+
+/* --- opening -------------------------------------------------------------------------------------------------------- */
+
+fr_status store_over(segment *s, store **out, fr_error *err) {
+    store *st = calloc(1, sizeof *st);
+    if (!st) return err->status = FR_NOSPACE;
+    st->s = s;
+    fr_status status = store_catalogue(st, err);
+    if (status != FR_OK) {
+        store_catalogue_free(st);
+        free(st);
+        return status;
+    }
+    *out = st;
+    return FR_OK;
+}
+
+fr_status store_open(const char *path, const segment_options *o, store **out, bool *created, fr_error *err) {
+    segment *s;
+    fr_status status = segment_open(path, o, &s, created, err);
+    if (status != FR_OK) return status;
+    status = store_over(s, out, err);
+    if (status != FR_OK) segment_close(s);
+    return status;
+}
+
+void store_close(store *st) {
+    store_catalogue_free(st);
+    segment_close(st->s);
+    free(st);
+}
+
+void store_all_stripes(const store *st, stripe_set *set) {
+    stripe_set_clear(set);
+    for (uint32_t i = 0; i < st->s->g.stripes; i++) stripe_set_add(set, i);
+}
+
+/* --- the loops ------------------------------------------------------------------------------------------------------ */
+
+static uint64_t latch_timeout(const store *st) {
+    uint64_t ms = ld8(&segment_super(st->s)->shared_settings[SETTING_LATCH_TIMEOUT]);
+    return ms ? ms : 200;
+}
+
+static fr_status run_once(store *st, txn *t, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, store_op op,
+                          void *ctx) {
+    fr_status status = txn_begin_write(t, now_ms, deadline_ms, stripes);
+    if (status != FR_OK) return status;
+    status = op(st, t, ctx);
+    if (status == FR_OK) return txn_commit(t);
+    txn_abort(t);
+    return status;
+}
+
+/* Dead rows first; when none are left the table really is full. */
+static fr_status reclaim_rows(store *st, uint64_t now_ms, bool *tried, fr_error *err) {
+    if (*tried) {
+        stat_add(st->s, STAT_table_full_refusals, 1);
+        return err->status = FR_TABLEFULL;
+    }
+    *tried = true;
+    char kept[FR_ERROR_TEXT];
+    memcpy(kept, err->text, sizeof kept);
+    table_reclaim_all(st, now_ms);
+    memcpy(err->text, kept, sizeof kept);
+    return FR_OK;
+}
+
+fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *stripes, store_op op, void *ctx,
+                      fr_error *err) {
+    txn t;
+    room r = {0, 0};
+    bool reclaimed = false;
+    uint64_t deadline = now_ms + (wait_ms == UINT64_MAX ? latch_timeout(st) : wait_ms);
+    fr_status status = FR_RETRY;
+    txn_init(&t, st->s, err);
+    for (int i = 0; i < WRITE_ATTEMPTS; i++) {
+        t.want = stripes;
+        status = run_once(st, &t, now_ms, deadline, stripes, op, ctx);
+        if (FR_LIKELY(status < FR_RETRY || status > FR_RELOCK)) break;
+        fr_status more = FR_OK;
+        if (status == FR_GROW) more = room_make(st, &r, now_ms, deadline, stripes, err);
+        else if (status == FR_RECLAIM) more = reclaim_rows(st, now_ms, &reclaimed, err);
+        if (more != FR_OK) {
+            status = more;
+            break;
+        }
+    }
+    txn_end(&t);
+    return err->status = status;
+}
+
+static fr_status read_once(store *st, txn *t, uint64_t now_ms, store_op op, void *ctx) {
+    txn_begin_read(t, now_ms);
+    fr_status status = op(st, t, ctx);
+    if (status == FR_OK) return txn_commit(t);
+    /* What looked like an answer may have been a race: it counts only when the reads hold. */
+    if (status != FR_RETRY && status != FR_BUSYREAD && txn_commit(t) != FR_OK) status = FR_RETRY;
+    t->mode = TXN_CLOSED;
+    return FR_UNLIKELY(st->s->lost) ? FR_LOST : status;
+}
+
+fr_status store_read(store *st, uint64_t now_ms, const stripe_set *stripes, store_op op, void *ctx, fr_error *err) {
+    txn t;
+    fr_status status = FR_RETRY;
+    txn_init(&t, st->s, err);
+    for (int i = 0; i < READ_ATTEMPTS; i++) {
+        status = read_once(st, &t, now_ms, op, ctx);
+        if (FR_LIKELY(status != FR_RETRY)) break;
+        stat_add(st->s, STAT_read_retries, 1);
+    }
+    txn_end(&t);
+    if (status != FR_RETRY && status != FR_BUSYREAD) return err->status = status;
+    if (stripes && !st->s->readonly) {
+        stripe_set latched = *stripes;
+        return store_write(st, now_ms, UINT64_MAX, &latched, op, ctx, err);
+    }
+    stat_add(st->s, STAT_read_busy, 1);
+    return err->status = FR_BUSYREAD;
+}

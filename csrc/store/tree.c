@@ -1,0 +1,403 @@
+/* tree.c - see tree.h. Sections: the header; fields; walking; copies and sizes; detaching and reclaim; checks.
+ *
+ * A tree is dropped by one slot word: its header goes on the trash list of the header's own stripe, and its fields are
+ * freed a few at a time by whoever reclaims. The list is that stripe's and not the fields' because then DEL needs the
+ * key's latch only; the reclaimer, who can wait, takes both.
+ */
+#include "store/tree.h"
+
+#include <stdio.h>
+
+#define OVER_BIT (UINT64_C(1) << 32)
+#define BODY_ROOT offsetof(tree_body, root)
+#define BODY_COUNT offsetof(tree_body, count) /* in the trash: where the reclaimer's walk goes on */
+#define BODY_HOME offsetof(tree_body, home)
+#define BODY_NEXT offsetof(tree_body, next)
+#define RANDOM_TRIES 1024u
+#define SAMPLE_FIELDS 64u
+#define RECHECK_QUADS 256u /* a reader's walk looks at the header's version this often */
+
+/* --- the header --------------------------------------------------------------------------------------------------- */
+
+static fr_status tree_read(txn *t, uint64_t off, uint64_t meta, tree *tr) {
+    tr->off = off;
+    tr->body = off + block_body_at(meta);
+    tr->count = tr->was_count = txn_ld(t, tr->body + BODY_COUNT);
+    uint64_t home = txn_ld(t, tr->body + BODY_HOME);
+    tr->home = (uint32_t)home;
+    tr->over = tr->was_over = (home & OVER_BIT) != 0;
+    tr->fresh = false;
+    if (tr->home < t->s->g.stripes && home < OVER_BIT * 2) return FR_OK;
+    return txn_unbelievable(t, "a tree's header names no stripe");
+}
+
+/* A reader keeps the guard of the header's stripe when the fields are there too: it may be overlaying a commit that it
+ * met in the header's version, and the fields belong to the same commit. */
+static fr_status tree_lock(txn *t, uint32_t stripe, uint32_t home) {
+    if (t->mode == TXN_READ) {
+        if (home != stripe) txn_enter(t, home);
+        return FR_OK;
+    }
+    if (txn_holds(t, home)) return FR_OK;
+    if (t->want) stripe_set_add(t->want, home);
+    return FR_RELOCK;
+}
+
+fr_status tree_open(txn *t, uint32_t stripe, uint64_t off, uint64_t meta, tree *tr) {
+    fr_status status = tree_read(t, off, meta, tr);
+    tr->stripe = stripe;
+    return status == FR_OK ? tree_lock(t, stripe, tr->home) : status;
+}
+
+static draft header_draft(const key *k, uint64_t expiry, const span *body) {
+    return (draft){.kind = KIND_TREE, .tag = INDEX_TAG(k->hash), .space = k->space, .expiry = expiry,
+                   .reserve_expiry = true, .name = k->name, .parts = body, .part_count = 1};
+}
+
+/* header_write makes an empty tree for k in k's stripe; nothing names it yet. */
+static fr_status header_write(txn *t, const key *k, uint64_t expiry, uint64_t *slot, tree *tr) {
+    tree_body body = {.home = k->stripe};
+    span bytes = {(const char *)&body, sizeof body};
+    draft d = header_draft(k, expiry, &bytes);
+    fr_status status = block_write(t, k->stripe, &d, slot);
+    if (status != FR_OK) return status;
+    uint64_t off = SLOT_OFF(*slot);
+    *tr = (tree){.off = off, .body = off + block_body_at(txn_ld(t, off + BLOCK_META)), .stripe = k->stripe,
+                 .home = k->stripe, .fresh = true};
+    t->multi = true;
+    return FR_OK;
+}
+
+fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr) {
+    uint64_t slot, expiry = f->exists ? f->expiry : NO_EXPIRY;
+    fr_status status = header_write(t, k, expiry, &slot, tr);
+    return status == FR_OK ? key_put(st, t, k, f, slot, expiry) : status;
+}
+
+void tree_close(txn *t, const tree *tr) {
+    if (tr->count != tr->was_count) txn_put(t, tr->body + BODY_COUNT, tr->count);
+    if (tr->over != tr->was_over) txn_put(t, tr->body + BODY_HOME, tr->home | (tr->over ? OVER_BIT : 0));
+    if (!tr->fresh) block_bump(t, tr->stripe, tr->off);
+}
+
+/* --- fields ------------------------------------------------------------------------------------------------------- */
+
+/* field_head reads a block that a tree's index names. */
+static fr_status field_head(txn *t, uint64_t slot, head *h) {
+    fr_status status = block_head(t, slot, h);
+    if (status != FR_OK) return status;
+    return META_KIND(h->meta) == KIND_FIELD ? FR_OK : txn_unbelievable(t, "a tree's index names a block that is no field");
+}
+
+fr_status tree_find(txn *t, const tree *tr, span field, tree_place *at) {
+    probe p;
+    at->hash = key_hash(t->s, FIELD_SPACE, field);
+    at->slot = 0;
+    if (!index_probe(t, tr->body + BODY_ROOT, INDEX_TAG(at->hash), &p)) return FR_OK;
+    for (uint64_t slot; (slot = index_next(t, &p, &at->slot_off)) != 0;) {
+        fr_status status = field_head(t, slot, &at->h);
+        if (status != FR_OK) return status;
+        if (!block_named(t, &at->h, field)) continue;
+        at->slot = slot;
+        if (t->mode == TXN_READ) txn_saw(t, &t->in, at->slot_off, slot, at->h.off, at->h.version);
+        return FR_OK;
+    }
+    return FR_OK;
+}
+
+static fr_status field_write(txn *t, const tree *tr, uint64_t hash, span field, span text, uint64_t *slot) {
+    draft d = {.kind = KIND_FIELD, .tag = INDEX_TAG(hash), .space = FIELD_SPACE, .name = field, .parts = &text,
+               .part_count = 1};
+    d.is_int = text_int64(text, &d.i);
+    return block_write(t, tr->home, &d, slot);
+}
+
+fr_status tree_store(txn *t, tree *tr, tree_place *at, span field, span text) {
+    int64_t i;
+    if (at->slot && META_FLAGS(at->h.meta) & FLAG_INT && text_int64(text, &i)) {
+        block_change(t, tr->home, at->h.off, at->h.off + block_body_at(at->h.meta), (uint64_t)i);
+        return FR_OK;
+    }
+    uint64_t slot;
+    fr_status status = field_write(t, tr, at->hash, field, text, &slot);
+    if (status != FR_OK) return status;
+    if (at->slot) {
+        txn_put(t, at->slot_off, slot);
+        return block_release(t, tr->home, at->slot);
+    }
+    tr->count++;
+    return index_insert(t, tr->body + BODY_ROOT, tr->home, slot);
+}
+
+fr_status tree_remove(txn *t, tree *tr, const tree_place *at) {
+    txn_put(t, at->slot_off, 0);
+    tr->count--;
+    return block_release(t, tr->home, at->slot);
+}
+
+/* --- walking ------------------------------------------------------------------------------------------------------ */
+
+static fr_status field_give(txn *t, uint64_t slot, hash_visit each, void *ctx) {
+    head h;
+    value v;
+    fr_status status = field_head(t, slot, &h);
+    if (status == FR_OK) status = block_value(t, &h, &v);
+    if (status != FR_OK) return status;
+    return each(ctx, (span){SEG_AT(t->s, h.off + block_name_at(h.meta), char), META_KLEN(h.meta)}, &v);
+}
+
+/* A walk over garbage is bounded but long: a reader asks now and then whether it has lost its race already. */
+static bool walk_lost(txn *t, const tree *tr, uint64_t version, uint32_t quads) {
+    return t->mode == TXN_READ && quads % RECHECK_QUADS == 0 && txn_ld(t, tr->off) != version;
+}
+
+fr_status tree_visit(txn *t, const tree *tr, uint64_t version, uint64_t *cursor, uint64_t count, hash_visit each,
+                     void *ctx) {
+    uint64_t slots[QUAD_SLOTS], offs[QUAD_SLOTS], given = 0;
+    for (uint32_t quads = 1; *cursor != UINT64_MAX && given < count; quads++) {
+        if (walk_lost(t, tr, version, quads)) return FR_RETRY;
+        index_walk(t, tr->body + BODY_ROOT, cursor, slots, offs);
+        for (uint32_t i = 0; i < QUAD_SLOTS; i++) {
+            if (slots[i] == 0) continue;
+            fr_status status = field_give(t, slots[i], each, ctx);
+            if (status != FR_OK) return status;
+            given++;
+        }
+    }
+    return FR_OK;
+}
+
+static uint64_t mix(uint64_t x) {
+    x ^= x >> 33;
+    x *= UINT64_C(0xff51afd7ed558ccd);
+    x ^= x >> 33;
+    x *= UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ x >> 33;
+}
+
+/* Any slot of any quad, again and again until one is taken: every field is as likely as every other while the index is
+ * evenly filled, which hashing sees to. */
+fr_status tree_random(txn *t, const tree *tr, uint64_t seed, hash_visit each, void *ctx) {
+    for (uint32_t i = 0; i < RANDOM_TRIES; i++) {
+        probe p;
+        uint64_t r = mix(seed + i * UINT64_C(0x9e3779b97f4a7c15));
+        if (!index_probe(t, tr->body + BODY_ROOT, INDEX_TAG(r), &p)) break;
+        uint64_t slot = txn_ld(t, p.quad + (r & (QUAD_SLOTS - 1)) * 8);
+        if (slot) return field_give(t, slot, each, ctx);
+    }
+    uint64_t cursor = 0, slots[QUAD_SLOTS], offs[QUAD_SLOTS];
+    for (uint32_t quads = 1; cursor != UINT64_MAX && quads < UINT32_C(1) << 24; quads++) {
+        index_walk(t, tr->body + BODY_ROOT, &cursor, slots, offs);
+        for (uint32_t i = 0; i < QUAD_SLOTS; i++)
+            if (slots[i]) return field_give(t, slots[i], each, ctx);
+    }
+    return txn_unbelievable(t, "a tree has no field");
+}
+
+/* --- copies and sizes --------------------------------------------------------------------------------------------- */
+
+/* Parts of a value that lie in the segment: one, or one an extent. */
+#define COPY_PARTS 256u
+
+static fr_status value_parts(txn *t, const value *v, span parts[COPY_PARTS], size_t *n) {
+    *n = 1;
+    parts[0] = (span){v->p, v->n};
+    if (v->p || v->kind != VALUE_BYTES) return FR_OK;
+    uint64_t left = v->n, count = txn_ld(t, v->extents);
+    for (*n = 0; left && *n < count && *n < COPY_PARTS; ++*n) {
+        uint64_t word = txn_ld(t, v->extents + 8 + 8 * *n), bytes = (word >> 32) * t->s->g.page_size;
+        uint64_t off = (word & UINT64_C(0xffffffff)) << 4, part = bytes < left ? bytes : left;
+        if (!segment_holds(t->s, off, bytes)) return txn_unbelievable(t, "an extent lies outside the segment");
+        parts[*n] = (span){SEG_AT(t->s, off, char), part};
+        left -= part;
+    }
+    return left ? txn_unbelievable(t, "a value's extents are too short for it") : FR_OK;
+}
+
+static fr_status field_copy(txn *t, uint64_t slot, tree *to) {
+    head h;
+    value v;
+    span parts[COPY_PARTS];
+    draft d = {.kind = KIND_FIELD, .tag = SLOT_TAG(slot), .space = FIELD_SPACE, .parts = parts};
+    fr_status status = field_head(t, slot, &h);
+    if (status == FR_OK) status = block_value(t, &h, &v);
+    if (status == FR_OK) status = value_parts(t, &v, parts, &d.part_count);
+    if (status != FR_OK) return status;
+    d.name = (span){SEG_AT(t->s, h.off + block_name_at(h.meta), char), META_KLEN(h.meta)};
+    d.is_int = v.kind == VALUE_INT;
+    d.i = d.is_int ? v.i : 0;
+    uint64_t copy;
+    status = block_write(t, to->home, &d, &copy);
+    return status == FR_OK ? index_insert(t, to->body + BODY_ROOT, to->home, copy) : status;
+}
+
+fr_status tree_copy(txn *t, uint64_t off, uint64_t meta, const key *to, uint64_t expiry, uint64_t *slot) {
+    tree from, copy;
+    uint64_t slots[QUAD_SLOTS], offs[QUAD_SLOTS], cursor = 0;
+    fr_status status = tree_open(t, NO_STRIPE, off, meta, &from);
+    if (status == FR_OK) status = header_write(t, to, expiry, slot, &copy);
+    while (status == FR_OK && cursor != UINT64_MAX) {
+        index_walk(t, from.body + BODY_ROOT, &cursor, slots, offs);
+        for (uint32_t i = 0; status == FR_OK && i < QUAD_SLOTS; i++)
+            if (slots[i]) status = field_copy(t, slots[i], &copy);
+    }
+    if (status != FR_OK) return status;
+    copy.count = from.count;
+    copy.over = from.over;
+    tree_close(t, &copy);
+    return FR_OK;
+}
+
+bool tree_is_over(txn *t, uint64_t off, uint64_t meta) {
+    return (txn_ld(t, off + block_body_at(meta) + BODY_HOME) & OVER_BIT) != 0;
+}
+
+uint64_t tree_memory(txn *t, uint64_t off, uint64_t meta) {
+    tree tr;
+    head h;
+    uint64_t slots[QUAD_SLOTS], offs[QUAD_SLOTS], cursor = 0, bytes = 0, seen = 0;
+    if (tree_read(t, off, meta, &tr) != FR_OK) return 0;
+    for (uint32_t quads = 0; cursor != UINT64_MAX && seen < SAMPLE_FIELDS && quads < SAMPLE_FIELDS; quads++) {
+        index_walk(t, tr.body + BODY_ROOT, &cursor, slots, offs);
+        for (uint32_t i = 0; i < QUAD_SLOTS; i++) {
+            if (slots[i] == 0 || field_head(t, slots[i], &h) != FR_OK) continue;
+            bytes += block_bytes(t, h.off, h.meta);
+            if (META_FLAGS(h.meta) & FLAG_EXTENTS) bytes += META_VLEN(h.meta);
+            seen++;
+        }
+    }
+    return seen ? tr.count * (bytes / seen + 12) : 0; /* 12: a slot word at the index's mean load of 0.68 */
+}
+
+/* --- detaching and reclaim ---------------------------------------------------------------------------------------- */
+
+static uint64_t trash_at(const segment *s, uint32_t stripe) {
+    return s->l.latches + stripe * s->l.stripe_bytes + offsetof(struct stripe, trash);
+}
+
+/* A header lies in its key's stripe, which the key's name tells. All databases share one domain of the key hash. */
+static uint32_t header_stripe(txn *t, uint64_t off, uint64_t meta) {
+    span name = {SEG_AT(t->s, off + block_name_at(meta), char), META_KLEN(meta)};
+    return key_stripe_of(t->s, key_hash(t->s, 0, name));
+}
+
+fr_status tree_detach(store *st, txn *t, uint64_t block, uint64_t slot) {
+    (void)st;
+    (void)slot;
+    uint64_t meta = txn_ld(t, block + BLOCK_META), body = block + block_body_at(meta);
+    uint64_t trash = trash_at(t->s, header_stripe(t, block, meta));
+    txn_put(t, body + BODY_COUNT, 0);
+    txn_put(t, body + BODY_NEXT, txn_ld(t, trash));
+    txn_put(t, trash, block);
+    t->multi = true;
+    return FR_OK;
+}
+
+/* Frees fields from where the last call ended; whole quads, so up to 31 more than asked for. */
+static fr_status free_fields(txn *t, const tree *tr, unsigned limit, unsigned *freed) {
+    uint64_t slots[QUAD_SLOTS], offs[QUAD_SLOTS], cursor = tr->count;
+    fr_status status = FR_OK;
+    for (uint32_t quads = 0; cursor != UINT64_MAX && *freed < limit && quads < limit + QUAD_SLOTS; quads++) {
+        index_walk(t, tr->body + BODY_ROOT, &cursor, slots, offs);
+        for (uint32_t i = 0; status == FR_OK && i < QUAD_SLOTS; i++) {
+            if (slots[i] == 0) continue;
+            txn_put(t, offs[i], 0);
+            status = block_release(t, tr->home, slots[i]);
+            ++*freed;
+        }
+        if (status != FR_OK) return status;
+    }
+    txn_put(t, tr->body + BODY_COUNT, cursor);
+    return FR_OK;
+}
+
+/* The last step: the index's pages, then the header itself. */
+static fr_status free_rest(txn *t, const tree *tr, uint64_t meta, unsigned limit) {
+    bool done;
+    fr_status status = index_drop(t, tr->body + BODY_ROOT, tr->home, limit, &done);
+    if (status != FR_OK || !done) return status;
+    uint64_t bytes = block_bytes(t, tr->off, meta);
+    txn_put(t, trash_at(t->s, tr->stripe), txn_ld(t, tr->body + BODY_NEXT));
+    return heap_free(t, tr->stripe, tr->off, heap_class_for(t->s, bytes), bytes);
+}
+
+fr_status tree_reclaim(store *st, txn *t, uint32_t stripe, unsigned limit, unsigned *freed) {
+    tree tr;
+    (void)st;
+    *freed = 0;
+    uint64_t block = txn_ld(t, trash_at(t->s, stripe));
+    if (block == 0) return FR_OK;
+    if (block % 16 || !segment_holds(t->s, block, 64)) return txn_unbelievable(t, "the trash list leads outside the segment");
+    uint64_t meta = txn_ld(t, block + BLOCK_META);
+    if (META_KIND(meta) != KIND_TREE || !segment_holds(t->s, block, block_bytes(t, block, meta)))
+        return txn_unbelievable(t, "the trash list names a block that is no tree");
+    fr_status status = tree_open(t, stripe, block, meta, &tr);
+    if (status != FR_OK) return status;
+    if (tr.count != UINT64_MAX) return free_fields(t, &tr, limit, freed);
+    *freed = 1;
+    return free_rest(t, &tr, meta, limit);
+}
+
+/* --- checks ------------------------------------------------------------------------------------------------------- */
+
+typedef struct census {
+    txn *t;
+    heap_marks *m;
+    uint64_t fields;
+} census;
+
+static fr_status census_field(void *ctx, uint64_t slot) {
+    census *c = ctx;
+    head h;
+    fr_status status = field_head(c->t, slot, &h);
+    if (status != FR_OK) return status;
+    c->fields++;
+    heap_mark(c->m, c->t->s, h.off, SLOT_CLASS(slot), block_bytes(c->t, h.off, h.meta));
+    if (!(META_FLAGS(h.meta) & FLAG_EXTENTS)) return FR_OK;
+    uint64_t body = h.off + block_body_at(h.meta), count = txn_ld(c->t, body);
+    for (uint64_t i = 1; i <= count; i++) {
+        uint64_t word = txn_ld(c->t, body + 8 * i);
+        heap_mark(c->m, c->t->s, (word & UINT64_C(0xffffffff)) << 4, CLASS_RUN, (word >> 32) * c->t->s->g.page_size);
+    }
+    return FR_OK;
+}
+
+static fr_status count_fields(txn *t, const tree *tr, heap_marks *m, uint64_t *fields, fr_error *err) {
+    census c = {t, m, 0};
+    fr_status status = index_check(t->s, tr->body + BODY_ROOT, m, census_field, &c, err);
+    *fields = c.fields;
+    return status;
+}
+
+fr_status tree_check(txn *t, const head *h, uint32_t stripe, heap_marks *m, fr_error *err) {
+    tree tr;
+    uint64_t fields;
+    fr_status status = tree_read(t, h->off, h->meta, &tr);
+    tr.stripe = stripe;
+    if (status == FR_OK) status = count_fields(t, &tr, m, &fields, err);
+    if (status != FR_OK) return status;
+    if (fields == tr.count && fields > 0) return FR_OK;
+    snprintf(err->text, sizeof err->text, "the tree at %llu counts %llu fields and has %llu", (unsigned long long)h->off,
+             (unsigned long long)tr.count, (unsigned long long)fields);
+    return err->status = FR_DAMAGED;
+}
+
+fr_status tree_check_trash(store *st, txn *t, uint32_t stripe, heap_marks *m, fr_error *err) {
+    (void)st;
+    uint64_t block = txn_ld(t, trash_at(t->s, stripe)), fields;
+    for (uint64_t steps = 0; block; steps++) {
+        tree tr;
+        uint64_t meta = segment_holds(t->s, block, 64) && block % 16 == 0 ? txn_ld(t, block + BLOCK_META) : 0;
+        if (META_KIND(meta) != KIND_TREE || steps > t->s->l.pages * 128) break;
+        uint64_t bytes = block_bytes(t, block, meta);
+        if (!segment_holds(t->s, block, bytes) || tree_read(t, block, meta, &tr) != FR_OK) break;
+        heap_mark(m, t->s, block, heap_class_for(t->s, bytes), bytes);
+        fr_status status = count_fields(t, &tr, m, &fields, err);
+        if (status != FR_OK) return status;
+        block = txn_ld(t, tr.body + BODY_NEXT);
+    }
+    if (block == 0) return FR_OK;
+    snprintf(err->text, sizeof err->text, "the trash list of stripe %u leads to %llu, which is no tree", stripe,
+             (unsigned long long)block);
+    return err->status = FR_DAMAGED;
+}

@@ -1,0 +1,257 @@
+/* cmd_txn.c - MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+ *
+ * EXEC is one store_write over the stripes of all queued commands: watched versions are compared under the latches, every
+ * handler runs in the same transaction, and one commit publishes them all, for every door. A command that fails takes
+ * back its own records (txn_rollback) and leaves its error in the reply array, as in Redis.
+ *
+ * A watched key is a name in a database and the version it had. Versions change with every write through any door; an
+ * absent key's version is its bucket's last-delete stamp, so the worst that a busy neighbour can do is a needless abort.
+ */
+#include <stdlib.h>
+
+#include "wire/session_state.h"
+
+/* --- the queue --------------------------------------------------------------------------------------------------- */
+
+bool session_queue(session *s, const command *row) {
+    const span *argv = s->parser.argv;
+    uint32_t argc = s->parser.argc;
+    size_t bytes = sizeof(queued) + argc * sizeof(span);
+    for (uint32_t i = 0; i < argc; i++) bytes += argv[i].n;
+    if (s->queue_bytes + bytes > s->facts->query_limit) return false;
+    if (s->queue_n == s->queue_cap) {
+        uint32_t cap = s->queue_cap ? s->queue_cap * 2 : 16;
+        queued **grown = realloc(s->queue, cap * sizeof *grown);
+        if (!grown) return false;
+        s->queue = grown;
+        s->queue_cap = cap;
+    }
+    queued *q = malloc(bytes);
+    if (!q) return false;
+    q->cmd = row;
+    q->argc = argc;
+    char *to = (char *)&q->argv[argc];
+    for (uint32_t i = 0; i < argc; i++) {
+        q->argv[i] = (span){to, argv[i].n};
+        if (argv[i].n) memcpy(to, argv[i].p, argv[i].n);
+        to += argv[i].n;
+    }
+    s->queue[s->queue_n++] = q;
+    s->queue_bytes += bytes;
+    return true;
+}
+
+void session_leave_multi(session *s) {
+    for (uint32_t i = 0; i < s->queue_n; i++) free(s->queue[i]);
+    s->queue_n = 0;
+    s->queue_bytes = 0;
+    s->multi = s->multi_dirty = false;
+}
+
+fr_status cmd_multi(context *c) {
+    if (c->s->multi) return fail(c, FR_ARGUMENT, "MULTI calls can not be nested");
+    c->s->multi = true;
+    reply_ok(c->out);
+    return FR_OK;
+}
+
+fr_status cmd_discard(context *c) {
+    if (!c->s->multi) return fail(c, FR_ARGUMENT, "DISCARD without MULTI");
+    session_leave_multi(c->s);
+    session_unwatch(c->s);
+    reply_ok(c->out);
+    return FR_OK;
+}
+
+/* --- WATCH ------------------------------------------------------------------------------------------------------- */
+
+void session_unwatch(session *s) {
+    for (uint32_t i = 0; i < s->watch_n; i++) free(s->watch[i].name);
+    s->watch_n = 0;
+}
+
+static bool watches(const session *s, uint32_t db, span name) {
+    for (uint32_t i = 0; i < s->watch_n; i++)
+        if (s->watch[i].db == db && span_eq((span){s->watch[i].name, s->watch[i].n}, name)) return true;
+    return false;
+}
+
+static bool watch_add(session *s, uint32_t db, span name, uint64_t version, bool existed) {
+    if (s->watch_n == s->watch_cap) {
+        uint32_t cap = s->watch_cap ? s->watch_cap * 2 : 4;
+        watched *grown = realloc(s->watch, cap * sizeof *grown);
+        if (!grown) return false;
+        s->watch = grown;
+        s->watch_cap = cap;
+    }
+    char *copy = malloc(name.n + 1);
+    if (!copy) return false;
+    if (name.n) memcpy(copy, name.p, name.n);
+    s->watch[s->watch_n++] = (watched){.db = db, .existed = existed, .version = version, .n = name.n, .name = copy};
+    return true;
+}
+
+/* One key's version, read on its own. */
+struct version_read {
+    context *c;
+    span name;
+    uint64_t version;
+    bool exists;
+};
+
+static fr_status read_version(store *st, txn *t, void *ctx) {
+    struct version_read *r = ctx;
+    key k;
+    fr_status status = key_route(st, r->c->db, r->name, &k, r->c->err);
+    return status == FR_OK ? key_version(st, t, &k, &r->version, &r->exists) : status;
+}
+
+fr_status cmd_watch(context *c) {
+    if (c->s->multi) return fail(c, FR_ARGUMENT, "WATCH inside MULTI is not allowed");
+    for (uint32_t i = 1; i < c->argc; i++) {
+        if (watches(c->s, c->db, c->argv[i])) continue;
+        struct version_read r = {.c = c, .name = c->argv[i]};
+        fr_status status = store_read(c->st, c->now, NULL, read_version, &r, c->err);
+        if (status != FR_OK) return status;
+        if (!watch_add(c->s, c->db, c->argv[i], r.version, r.exists)) return FR_OOM;
+    }
+    reply_ok(c->out);
+    return FR_OK;
+}
+
+fr_status cmd_unwatch(context *c) {
+    session_unwatch(c->s);
+    reply_ok(c->out);
+    return FR_OK;
+}
+
+/* --- EXEC -------------------------------------------------------------------------------------------------------- */
+
+struct exec {
+    context *c;
+    uint32_t db; /* the session's, before any queued SELECT */
+};
+
+/* watch_held compares a watched key with what it was. */
+static fr_status watch_held(context *c, const watched *w, bool *held) {
+    key k;
+    uint64_t version;
+    bool exists;
+    fr_status status = key_route(c->st, w->db, (span){w->name, w->n}, &k, c->err);
+    if (status == FR_OK) status = key_version(c->st, c->t, &k, &version, &exists);
+    *held = status == FR_OK && version == w->version && exists == w->existed;
+    return status;
+}
+
+/* internal: the loops of store_write handle these; they are not a command's result. */
+static bool internal(fr_status status) {
+    return status == FR_RETRY || status == FR_RELOCK || status == FR_GROW || status == FR_RECLAIM ||
+           status == FR_LATCHED || status == FR_BUSYREAD || status == FR_LOST || status == FR_DAMAGED;
+}
+
+static void enter(context *c, const queued *q) {
+    c->cmd = q->cmd;
+    c->argv = q->argv;
+    c->argc = q->argc;
+    c->db = c->s->db;
+    c->err->text[0] = 0;
+}
+
+static void answer_failure(context *c, size_t mark, fr_status status) {
+    char buf[FR_ERROR_TEXT + 64];
+    reply_truncate(c->out, mark);
+    reply_error(c->out, command_error_line(c->err, status, buf));
+}
+
+/* exec_one runs one queued command inside the transaction. */
+static fr_status exec_one(context *c, const queued *q, bool *failed) {
+    size_t reply_at = reply_mark(c->out);
+    uint32_t records = txn_mark(c->t);
+    enter(c, q);
+    fr_status status = command_route(c);
+    if (status == FR_OK) status = q->cmd->run(c);
+    *failed = status != FR_OK;
+    if (status == FR_OK || internal(status)) return status;
+    txn_rollback(c->t, records);
+    answer_failure(c, reply_at, status);
+    return FR_OK;
+}
+
+static fr_status exec_op(store *st, txn *t, void *ctx) {
+    struct exec *x = ctx;
+    context *c = x->c;
+    session *s = c->s;
+    (void)st;
+    c->t = t;
+    s->db = x->db;
+    reply_truncate(c->out, c->mark);
+    for (uint32_t i = 0; i < s->watch_n; i++) {
+        bool held;
+        fr_status status = watch_held(c, &s->watch[i], &held);
+        if (status != FR_OK) return status;
+        if (held) continue;
+        reply_null_array(c->out);
+        return FR_OK;
+    }
+    reply_array(c->out, s->queue_n);
+    for (uint32_t i = 0; i < s->queue_n; i++) {
+        fr_status status = exec_one(c, s->queue[i], &s->queue[i]->failed);
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
+/* exec_stripes collects the latches of everything that will be touched; queued SELECTs count. */
+static fr_status exec_stripes(struct exec *x) {
+    context *c = x->c;
+    session *s = c->s;
+    for (uint32_t i = 0; i < s->watch_n; i++) {
+        key k;
+        fr_status status = key_route(c->st, s->watch[i].db, (span){s->watch[i].name, s->watch[i].n}, &k, c->err);
+        if (status != FR_OK) return status;
+        stripe_set_add(&s->stripes, k.stripe);
+    }
+    for (uint32_t i = 0; i < s->queue_n; i++) {
+        enter(c, s->queue[i]);
+        uint32_t db;
+        if (command_number(c->cmd) == COMMAND_select && arg_db(c, 1, &db) == FR_OK) s->db = db;
+        if (command_route(c) != FR_OK) continue; /* it will fail by itself */
+        if (!c->key_count && c->cmd->flags & (C_WRITE | C_READONLY)) store_all_stripes(c->st, &s->stripes);
+        for (uint32_t k = 0; k < c->key_count; k++) stripe_set_add(&s->stripes, c->keys[k].stripe);
+    }
+    s->db = x->db;
+    return FR_OK;
+}
+
+/* exec_end counts the commands that ran, and leaves the transaction. */
+static void exec_end(session *s, bool ran) {
+    for (uint32_t i = 0; ran && i < s->queue_n; i++) {
+        command_count_time(s, s->queue[i]->cmd, 0, s->queue[i]->failed);
+        if (s->queue[i]->failed) stat_add(s->st->s, STAT_error_replies, 1);
+    }
+    if (ran) s->commands += s->queue_n;
+    session_leave_multi(s);
+    session_unwatch(s);
+}
+
+fr_status cmd_exec(context *c) {
+    session *s = c->s;
+    const command *self = c->cmd;
+    struct exec x = {c, s->db};
+    if (!s->multi) return fail(c, FR_ARGUMENT, "EXEC without MULTI");
+    if (s->multi_dirty) {
+        exec_end(s, false);
+        return fail(c, FR_ARGUMENT, "-EXECABORT Transaction discarded because of previous errors.");
+    }
+    fr_status status = exec_stripes(&x);
+    if (status == FR_OK && !s->stripes.count) status = exec_op(c->st, NULL, &x);
+    else if (status == FR_OK) status = store_write(c->st, c->now, 1, &s->stripes, exec_op, &x, c->err);
+    stripe_set_clear(&s->stripes);
+    c->cmd = self;
+    c->argv = s->parser.argv;
+    c->argc = s->parser.argc;
+    if (status == FR_OK) exec_end(s, true);
+    else s->db = x.db;
+    if (status != FR_OK && !internal(status)) exec_end(s, false);
+    return status;
+}

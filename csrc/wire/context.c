@@ -1,0 +1,250 @@
+/* context.c - arguments in, answers out; see context.h. Edge cases are redis-server 7.0.15's. */
+#include "wire/context.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "wire/command.h"
+
+#define FLOAT_TEXT_MAX 5120u /* Redis: MAX_LONG_DOUBLE_CHARS */
+
+fr_status fail(context *c, fr_status status, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->err->text, sizeof c->err->text, format, args);
+    va_end(args);
+    c->err->status = status;
+    return status;
+}
+
+fr_status fail_arity(context *c) {
+    return fail(c, FR_ARGUMENT, "wrong number of arguments for '%s' command", c->cmd->name);
+}
+
+/* --- arguments --------------------------------------------------------------------------------------------------- */
+
+bool word_is(span text, const char *word) {
+    for (size_t i = 0; i < text.n; i++) {
+        char a = text.p[i];
+        if (a >= 'A' && a <= 'Z') a |= 0x20;
+        if (a != word[i] || !word[i]) return false;
+    }
+    return !word[text.n];
+}
+
+fr_status arg_int(context *c, uint32_t i, int64_t *out) { return resp_number(c->argv[i], out) ? FR_OK : FR_NOTINT; }
+
+fr_status arg_range(context *c, uint32_t i, int64_t min, int64_t max, int64_t *out) {
+    if (!resp_number(c->argv[i], out)) return FR_NOTINT;
+    if (*out >= min && *out <= max) return FR_OK;
+    return fail(c, FR_RANGE, "value is out of range, value must between %lld and %lld", (long long)min, (long long)max);
+}
+
+bool text_float(span text, long double *out) {
+    char buf[FLOAT_TEXT_MAX];
+    if (!text.n || text.n >= sizeof buf) return false;
+    memcpy(buf, text.p, text.n);
+    buf[text.n] = 0;
+    char *end;
+    errno = 0;
+    long double v = strtold(buf, &end);
+    if (isspace((unsigned char)buf[0]) || (size_t)(end - buf) != text.n || isnan(v)) return false;
+    if (errno == ERANGE && (isinf(v) || fpclassify(v) == FP_ZERO)) return false;
+    *out = v;
+    return errno != EINVAL;
+}
+
+fr_status arg_float(context *c, uint32_t i, long double *out) {
+    return text_float(c->argv[i], out) ? FR_OK : FR_NOTFLOAT;
+}
+
+fr_status arg_db(context *c, uint32_t i, uint32_t *out) {
+    int64_t v;
+    fr_status status = arg_range(c, i, INT_MIN, INT_MAX, &v);
+    if (status != FR_OK) return status;
+    if (v < 0 || v >= (int64_t)DATABASES) return FR_DBRANGE;
+    *out = (uint32_t)v;
+    return FR_OK;
+}
+
+fr_status arg_cursor(context *c, uint32_t i, uint64_t *out) {
+    char buf[32], *end = buf;
+    span text = c->argv[i];
+    errno = 0;
+    if (text.n < sizeof buf) {
+        memcpy(buf, text.p, text.n);
+        buf[text.n] = 0;
+        *out = strtoul(buf, &end, 10);
+    }
+    if (text.n >= sizeof buf || isspace((unsigned char)buf[0]) || (size_t)(end - buf) != text.n || errno == ERANGE)
+        return fail(c, FR_ARGUMENT, "invalid cursor");
+    return FR_OK;
+}
+
+fr_status fail_expiry(context *c) {
+    return fail(c, FR_BADEXPIRE, "invalid expire time in '%s' command", c->cmd->name);
+}
+
+uint64_t expiry_boot(context *c, int64_t wall_ms) {
+    if (wall_ms <= (int64_t)c->wall && wall_ms <= 0) return 1;
+    uint64_t boot = keyspace_from_wall(c->st, (uint64_t)wall_ms);
+    return boot == NO_EXPIRY || boot > (uint64_t)INT64_MAX ? 1 : boot;
+}
+
+fr_status arg_expiry(context *c, uint32_t i, unsigned unit, uint64_t *boot_ms) {
+    int64_t v;
+    fr_status status = arg_int(c, i, &v);
+    if (status != FR_OK) return status;
+    if (v <= 0 || (!(unit & EXPIRY_MS) && v > INT64_MAX / 1000)) return fail_expiry(c);
+    if (!(unit & EXPIRY_MS)) v *= 1000;
+    if (unit & EXPIRY_ABSOLUTE) {
+        *boot_ms = expiry_boot(c, v);
+        return FR_OK;
+    }
+    if (v > INT64_MAX - (int64_t)c->wall) return fail_expiry(c);
+    *boot_ms = c->now + (uint64_t)v;
+    return FR_OK;
+}
+
+span arg_pattern(const context *c, uint32_t i) {
+    return span_eq(c->argv[i], SPAN_LIT("*")) ? (span){NULL, 0} : c->argv[i];
+}
+
+fr_status arg_scan(context *c, uint32_t from, unsigned words, scan_options *o) {
+    *o = (scan_options){.count = 10};
+    for (uint32_t i = from; i < c->argc; i++) {
+        bool more = i + 1 < c->argc;
+        if (arg_is(c, i, "count") && more) {
+            fr_status status = arg_int(c, ++i, &o->count);
+            if (status != FR_OK) return status;
+            if (o->count < 1) return FR_SYNTAX;
+        } else if (arg_is(c, i, "match") && more) {
+            o->pattern = arg_pattern(c, ++i);
+        } else if (words & SCAN_TYPE && arg_is(c, i, "type") && more) {
+            o->type = c->argv[++i];
+        } else if (words & SCAN_NOVALUES && arg_is(c, i, "novalues")) {
+            o->no_values = true;
+        } else {
+            return FR_SYNTAX;
+        }
+    }
+    return FR_OK;
+}
+
+/* --- glob -------------------------------------------------------------------------------------------------------- */
+
+static int fold(char c, bool no_case) { return no_case ? tolower((unsigned char)c) : (unsigned char)c; }
+
+/* in_class judges a [class] whose '[' is at *p; leaves *p at its last byte, as stringmatchlen does. */
+static bool in_class(const char **p, const char *end, char c, bool no_case) {
+    const char *at = *p + 1;
+    bool invert = at < end && *at == '^', match = false;
+    if (invert) at++;
+    for (;; at++) {
+        if (at < end && *at == '\\' && end - at >= 2) {
+            at++;
+            if (*at == c) match = true;
+        } else if (at < end && *at == ']') {
+            break;
+        } else if (at >= end) {
+            at--;
+            break;
+        } else if (end - at >= 3 && at[1] == '-') {
+            int low = fold(at[0], no_case), high = fold(at[2], no_case), x = fold(c, no_case);
+            if (low > high) {
+                int swap = low;
+                low = high;
+                high = swap;
+            }
+            at += 2;
+            if (x >= low && x <= high) match = true;
+        } else if (fold(*at, no_case) == fold(c, no_case)) {
+            match = true;
+        }
+    }
+    *p = at;
+    return match != invert;
+}
+
+/* One level of recursion a star. skip: a star further in has eaten the whole text, so no shorter match can follow. */
+static bool glob_at(const char *p, const char *pe, const char *t, const char *te, bool no_case, bool *skip) {
+    while (p < pe && t < te) {
+        switch (*p) {
+        case '*':
+            while (p + 1 < pe && p[1] == '*') p++;
+            if (p + 1 == pe) return true;
+            for (; t < te; t++) {
+                if (glob_at(p + 1, pe, t, te, no_case, skip)) return true;
+                if (*skip) return false;
+            }
+            *skip = true;
+            return false;
+        case '?': break;
+        case '[':
+            if (!in_class(&p, pe, *t, no_case)) return false;
+            break;
+        case '\\':
+            if (pe - p >= 2) p++;
+            /* fall through */
+        default:
+            if (fold(*p, no_case) != fold(*t, no_case)) return false;
+        }
+        p++;
+        t++;
+        if (t == te)
+            while (p < pe && *p == '*') p++;
+    }
+    return p == pe && t == te;
+}
+
+bool glob(span pattern, span text, bool no_case) {
+    bool skip = false; /* an empty text matches an empty pattern only; callers know "*" */
+    return glob_at(pattern.p, pattern.p + pattern.n, text.p, text.p + text.n, no_case, &skip);
+}
+
+/* --- answers ----------------------------------------------------------------------------------------------------- */
+
+fr_status answer_value(context *c, const value *v) {
+    if (v->kind == VALUE_NONE) {
+        reply_null(c->out);
+        return FR_OK;
+    }
+    if (v->kind != VALUE_BYTES) {
+        char buf[VALUE_TEXT];
+        reply_bulk(c->out, value_text(v, buf));
+        return FR_OK;
+    }
+    reply_head(c->out, '$', (int64_t)v->n);
+    char *to = reply_room(c->out, v->n + 2);
+    if (!to) return FR_OK; /* the reply is broken, and says so itself */
+    fr_status status = value_copy(c->st->s, v, 0, v->n, to);
+    if (status != FR_OK) return status;
+    memcpy(to + v->n, "\r\n", 2);
+    c->out->n += v->n + 2;
+    return FR_OK;
+}
+
+void answer_cursor(context *c, size_t mark, uint64_t cursor, size_t n) {
+    char head[64];
+    reply_close(c->out, mark, '*', n);
+    int text_n = snprintf(NULL, 0, "%llu", (unsigned long long)cursor);
+    int head_n = snprintf(head, sizeof head, "*2\r\n$%d\r\n%llu\r\n", text_n, (unsigned long long)cursor);
+    reply_insert(c->out, mark, (span){head, (size_t)head_n});
+}
+
+void answer_help(context *c, const char *const *lines, size_t n) {
+    char head[96], name[32];
+    size_t length = strcspn(c->cmd->name, "|");
+    for (size_t i = 0; i < length; i++) name[i] = (char)toupper((unsigned char)c->cmd->name[i]);
+    snprintf(head, sizeof head, "%.*s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", (int)length, name);
+    reply_array(c->out, n + 3);
+    reply_status(c->out, (span){head, strlen(head)});
+    for (size_t i = 0; i < n; i++) reply_status(c->out, (span){lines[i], strlen(lines[i])});
+    reply_status(c->out, SPAN_LIT("HELP"));
+    reply_status(c->out, SPAN_LIT("    Prints this help."));
+}
