@@ -17,11 +17,14 @@ from fridge.config import SettingError
 
 # Commands that work on data and so need no server: `fridge get k` is `redis-cli get k` without redis-cli.
 DATA_COMMANDS = (
-    "append cad cas copy dbsize decr decrby del delex delifeq exists expire expireat expiretime flushall flushdb get getdel"
-    " getex getrange getset hcas hdel hexists hget hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset"
-    " hsetnx hstrlen hvals incr incrby incrbyfloat increx keys memory mget move mset msetnx object persist pexpire pexpireat"
-    " pexpiretime psetex pttl randomkey rename renamenx scan set setex setnx setrange strlen swapdb touch ttl type unlink"
-).split()
+    "append", "cad", "cas", "copy", "dbsize", "decr", "decrby", "del", "delex", "delifeq", "exists", "expire",
+    "expireat", "expiretime", "flushall", "flushdb", "get", "getdel", "getex", "getrange", "getset", "hcas", "hdel",
+    "hexists", "hget", "hgetall", "hincrby", "hincrbyfloat", "hkeys", "hlen", "hmget", "hmset", "hrandfield", "hscan",
+    "hset", "hsetnx", "hstrlen", "hvals", "incr", "incrby", "incrbyfloat", "increx", "keys", "memory", "mget", "move",
+    "mset", "msetnx", "object", "persist", "pexpire", "pexpireat", "pexpiretime", "psetex", "pttl", "randomkey",
+    "rename", "renamenx", "scan", "set", "setex", "setnx", "setrange", "strlen", "swapdb", "touch", "ttl", "type",
+    "unlink",
+)  # fmt: skip
 
 
 class CommandError(Exception):
@@ -44,9 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_serve(commands)
     _add_ping(commands)
-    where = argparse.ArgumentParser(add_help=False)
+    where = _Parser(add_help=False)
     where.add_argument("--segment", metavar="PATH", default=None, help="the segment (default: see `fridge path`)")
-    add = lambda name, text, run, **kw: _add(commands, name, text, run, parents=[where], **kw)  # noqa: E731 - shorthand
+
+    def add(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> _Parser:
+        return _add(commands, name, text, run, where)
+
     add("path", "where the segment is, and why", _path)
     add("stat", "what the segment holds and counts", _stat)
     top = add("top", "watch it live", _top)
@@ -63,8 +69,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add(commands: argparse._SubParsersAction[_Parser], name: str, text: str,
-         run: Callable[[argparse.Namespace], int], parents: Sequence[argparse.ArgumentParser] = ()) -> _Parser:  # fmt: skip
-    sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=list(parents),
+         run: Callable[[argparse.Namespace], int], *parents: _Parser) -> _Parser:  # fmt: skip
+    sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=parents,
                               allow_abbrev=False)  # fmt: skip
     sub.set_defaults(run=run)
     return sub
@@ -157,7 +163,7 @@ def _serve(options: argparse.Namespace) -> int:
 def _ping(options: argparse.Namespace) -> int:
     import socket
 
-    from fridge.reply import ErrorReply, Replies, request
+    from fridge.reply import ErrorReply, Replies, Reply, request
 
     unix = options.unixsocket or (os.environ.get("FRIDGE_UNIXSOCKET") if options.port is None else None)
     port = options.port or int(os.environ.get("FRIDGE_PORT", "6380"))
@@ -170,7 +176,8 @@ def _ping(options: argparse.Namespace) -> int:
             asked = [["AUTH", password]] if password else []
             asked.append(["PING"])
             sock.sendall(b"".join(request(words) for words in asked))
-            replies, parser = [], Replies()
+            parser = Replies()
+            replies: list[Reply] = []
             while len(replies) < len(asked):
                 data = sock.recv(4096)
                 if not data:

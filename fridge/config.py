@@ -244,6 +244,11 @@ _ALIASES: dict[str, str] = {alias: name for name, row in _ROWS.items() for alias
 SECTIONS = ("tables", "commands", "workers-background")  # further tables of fridge.toml, not settings
 
 
+def default_text(name: str) -> str:
+    """The default of a setting as it is written."""
+    return _ROWS[name].kind.show(value_of(Settings(), name))
+
+
 def names() -> list[str]:
     """Every setting, in the order of the table."""
     return list(_ROWS)
@@ -360,7 +365,7 @@ def variable(name: str) -> str:
 def add_flags(parser: argparse.ArgumentParser, only: Iterable[str] | None = None) -> None:
     """Give parser one flag a setting (--latch-timeout 200); values stay text until load."""
     for name in names() if only is None else only:
-        default = _ROWS[name].kind.show(_FIELDS[name].default)
+        default = default_text(name)
         note = f" (default {default})" if default else ""
         parser.add_argument(f"--{name}", metavar="X", default=None, help=f"{_ROWS[name].help}{note}".replace("%", "%%"))
 
@@ -470,7 +475,7 @@ def markdown() -> str:
     """The table of settings for the documentation."""
     lines = ["| setting | default | live | what |", "|---|---|---|---|"]
     for name, setting in _ROWS.items():
-        default = setting.kind.show(_FIELDS[name].default) or "(empty)"
+        default = default_text(name) or "(empty)"
         live = "yes" if setting.mutable else ""
         lines.append(f"| `{name}` | `{default}` | {live} | {setting.help} |")
     return "\n".join(lines) + "\n"

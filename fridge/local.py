@@ -51,7 +51,8 @@ class LocalClient:
 
     def execute(self, *words: bytes | str | int) -> Reply:
         """Run one command and return its reply; an error comes back as ErrorReply."""
-        replies, parsed = Replies(), []
+        replies = Replies()
+        parsed: list[Reply] = []
         data = request(words)
         result = lib.fridge_feed(self._session, data, len(data), self._step)
         while True:

@@ -117,10 +117,16 @@ static inline void copy_out(void *to, const void *from, size_t n) {
     const size_t word_limit = 256;
 #endif
     if (n <= word_limit) {
-        char *t = to;
-        for (size_t i = 0; i < n; i += 8) {
-            uint64_t w = __atomic_load_n((const uint64_t *)((const char *)from + i), __ATOMIC_ACQUIRE);
-            memcpy(t + i, &w, n - i < 8 ? n - i : 8);
+        const uint64_t *words = (const uint64_t *)from;
+        char *t = (char *)to;
+        size_t i = 0;
+        for (; i + 8 <= n; i += 8) {
+            uint64_t w = __atomic_load_n(&words[i / 8], __ATOMIC_ACQUIRE);
+            memcpy(t + i, &w, 8);
+        }
+        if (i < n) {
+            uint64_t w = __atomic_load_n(&words[i / 8], __ATOMIC_ACQUIRE);
+            memcpy(t + i, &w, n - i);
         }
         return;
     }

@@ -1,11 +1,10 @@
-/* heap.c - see heap.h. Sections: classes; slab pages; lists of partial pages; the page pool; blocks; trimming; checks. */
+/* heap.c - see heap.h. Sections: slab pages; lists of partial pages; the page pool; blocks; trimming; checks. */
 #include "shm/heap.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #define PAGE_MAGIC UINT64_C(0xf41d)
-#define PAGE_HEAD 64u
 #define PAGE_NEXT 8u
 #define PAGE_PREV 16u
 #define PAGE_BITS 24u
@@ -15,30 +14,6 @@
 #define PAGE_STRIPE(meta) ((uint32_t)((meta) >> 16 & 0xffff))
 #define PAGE_CLASS(meta) ((unsigned)((meta) >> 32 & 0xff))
 #define PAGE_BLOCKS(meta) ((uint32_t)((meta) >> 40 & 0xff))
-
-/* --- classes ----------------------------------------------------------------------------------------------------- */
-
-/* Every 16 bytes up to 256 (waste at most 15), then what divides 4032 bytes into 14, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2. */
-#define SMALL_CLASSES 15u
-static const uint16_t large_class[] = {288, 336, 352, 400, 448, 496, 576, 672, 800, 1008, 1344, 2016};
-#define CLASS_COUNT (SMALL_CLASSES + FR_COUNTOF(large_class))
-_Static_assert(CLASS_COUNT <= SIZE_CLASSES, "a stripe has a list for every class");
-
-uint32_t heap_class_size(const segment *s, unsigned c) {
-    if (c >= CLASS_COUNT) return 0;
-    uint32_t size = c < SMALL_CLASSES ? 32 + 16 * c : large_class[c - SMALL_CLASSES];
-    return 2 * size <= s->g.page_size - PAGE_HEAD ? size : 0;
-}
-
-unsigned heap_class_for(const segment *s, size_t n) {
-    if (2 * n > s->g.page_size - PAGE_HEAD) return CLASS_RUN;
-    if (n <= 32) return 0;
-    if (n <= 256) return (unsigned)((n + 15) / 16 - 2);
-    for (unsigned c = SMALL_CLASSES; c < CLASS_COUNT; c++) {
-        if (n <= large_class[c - SMALL_CLASSES]) return heap_class_size(s, c) ? c : CLASS_RUN;
-    }
-    return CLASS_RUN;
-}
 
 /* --- slab pages -------------------------------------------------------------------------------------------------- */
 
@@ -67,7 +42,7 @@ static uint64_t page_of(const segment *s, uint64_t off) { return off & ~(uint64_
 static bool page_believable(segment *s, uint64_t page, uint32_t stripe, unsigned class) {
     if (page % s->g.page_size || !segment_holds(s, page, s->g.page_size)) return false;
     uint64_t meta = ld8(SEG_AT(s, page, uint64_t));
-    return meta == PAGE_META(class, stripe, (s->g.page_size - PAGE_HEAD) / heap_class_size(s, class));
+    return meta == PAGE_META(class, stripe, s->l.class_blocks[class]);
 }
 
 /* --- lists of partial pages ---------------------------------------------------------------------------------------- */
@@ -172,7 +147,7 @@ static fr_status page_make(txn *t, uint32_t stripe, unsigned class, uint64_t *pa
     fr_status status = pool_take(t, 1, page);
     if (status != FR_OK) return status;
     uint64_t *head = SEG_AT(s, *page, uint64_t);
-    st8(&head[0], PAGE_META(class, stripe, (s->g.page_size - PAGE_HEAD) / heap_class_size(s, class)));
+    st8(&head[0], PAGE_META(class, stripe, s->l.class_blocks[class]));
     st8(&head[3], 0);
     st8(&head[4], 0);
     list_push(t, stripe, class, *page);
@@ -181,10 +156,10 @@ static fr_status page_make(txn *t, uint32_t stripe, unsigned class, uint64_t *pa
 
 /* Takes block i of a page that is on its list. */
 static void block_take(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t i, page_bits view) {
-    uint32_t w = i / 64, blocks = (t->s->g.page_size - PAGE_HEAD) / heap_class_size(t->s, class);
+    uint32_t w = i / 64;
     view.word[w] |= UINT64_C(1) << (i & 63);
     txn_put(t, page + PAGE_BITS + w * 8, view.word[w]);
-    if (bits_full(view, blocks)) list_unlink(t, stripe, class, page);
+    if (FR_UNLIKELY(bits_full(view, t->s->l.class_blocks[class]))) list_unlink(t, stripe, class, page);
 }
 
 /* A block of this page that is free now and was free before the transaction, or -1. */
@@ -202,7 +177,7 @@ static int block_pick(txn *t, uint64_t page, uint32_t blocks, page_bits *view) {
 /* Pages ahead in the list can be full of blocks that this transaction freed; there are at most as many as it has records. */
 static fr_status slab_alloc(txn *t, uint32_t stripe, unsigned class, uint64_t *off) {
     segment *s = t->s;
-    uint32_t size = heap_class_size(s, class), blocks = (s->g.page_size - PAGE_HEAD) / size;
+    uint32_t size = heap_class_size(s, class), blocks = s->l.class_blocks[class];
     uint64_t page = txn_ld(t, list_head_at(s, stripe, class));
     page_bits view;
     int i = -1;
@@ -236,13 +211,13 @@ fr_status heap_alloc(txn *t, uint32_t stripe, size_t n, uint64_t *off, unsigned 
 static fr_status slab_free(txn *t, uint32_t stripe, uint64_t off, unsigned class) {
     segment *s = t->s;
     uint64_t page = page_of(s, off);
-    uint32_t size = heap_class_size(s, class), i;
-    if (!size || !page_believable(s, page, stripe, class) || (off - page - PAGE_HEAD) % size) {
+    uint32_t size = heap_class_size(s, class), at = (uint32_t)(off - page) - PAGE_HEAD;
+    uint32_t i = (uint32_t)((uint64_t)at * s->l.class_inverse[class & (CLASS_CODES - 1)] >> 20);
+    if (FR_UNLIKELY(!size || !page_believable(s, page, stripe, class) || i * size != at)) {
         return txn_fail(t, FR_DAMAGED, "stripe %u: %llu is no block of class %u", stripe, (unsigned long long)off, class);
     }
-    i = (uint32_t)(off - page - PAGE_HEAD) / size;
     page_bits view = view_bits(t, page);
-    bool was_full = bits_full(view, (s->g.page_size - PAGE_HEAD) / size);
+    bool was_full = bits_full(view, s->l.class_blocks[class]);
     txn_put(t, page + PAGE_BITS + i / 64 * 8, view.word[i / 64] & ~(UINT64_C(1) << (i & 63)));
     if (was_full) list_push(t, stripe, class, page);
     return FR_OK;
@@ -282,7 +257,7 @@ fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadl
     fr_status status = txn_begin_one(&t, now_ms, deadline_ms, stripe);
     if (status != FR_OK) return status;
     unsigned left = limit;
-    for (unsigned c = 0; c < CLASS_COUNT && left && status == FR_OK; c++) status = trim_class(&t, stripe, c, &left);
+    for (unsigned c = 0; c < SIZE_CLASSES && left && status == FR_OK; c++) status = trim_class(&t, stripe, c, &left);
     if (status == FR_OK) status = txn_commit(&t);
     else txn_abort(&t);
     if (status == FR_OK) *returned = limit - left;
@@ -349,7 +324,7 @@ static fr_status check_list(segment *s, uint32_t stripe, unsigned class, uint8_t
 static fr_status check_slab(segment *s, uint64_t page, const heap_marks *m, const uint8_t *listed, fr_error *err) {
     const uint64_t *head = SEG_AT(s, page, uint64_t);
     unsigned class = PAGE_CLASS(head[0]);
-    uint32_t size = heap_class_size(s, class), blocks = size ? (s->g.page_size - PAGE_HEAD) / size : 0;
+    uint32_t size = heap_class_size(s, class), blocks = s->l.class_blocks[class & (CLASS_CODES - 1)];
     if (!size || PAGE_STRIPE(head[0]) >= s->g.stripes || PAGE_BLOCKS(head[0]) != blocks) {
         return finding(err, "slab page with an impossible head", page);
     }

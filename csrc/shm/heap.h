@@ -26,9 +26,6 @@
 
 #include "shm/txn.h"
 
-#define CLASS_RUN 63u /* class of a block that is a run of pages: its length is in its own header */
-#define CLASS_ROW 62u /* class of a row image: its length is its table's stride */
-
 #define SLOT_MAKE(tag, class, off) ((uint64_t)(tag) << 38 | (uint64_t)(class) << 32 | (off) >> 4)
 #define SLOT_TAG(w) ((uint32_t)((w) >> 38))
 #define SLOT_CLASS(w) ((unsigned)((w) >> 32 & 63))
@@ -36,8 +33,11 @@
 
 /* heap_class_size: bytes of a block of class c in this segment; 0 if there is no such class. heap_class_for: the
  * smallest class that holds n bytes, or CLASS_RUN. */
-uint32_t heap_class_size(const segment *s, unsigned c);
-unsigned heap_class_for(const segment *s, size_t n);
+static inline uint32_t heap_class_size(const segment *s, unsigned c) { return s->l.class_size[c & (CLASS_CODES - 1)]; }
+
+static inline unsigned heap_class_for(const segment *s, size_t n) {
+    return n < 16 * (CLASS_UNITS - 1) ? s->l.class_of[(n + 15) / 16] : CLASS_RUN;
+}
 
 /* heap_alloc finds a block for n bytes in `stripe` (held). *class tells which kind it became. FR_GROW when the pool has
  * no page. The block's content is anything. */

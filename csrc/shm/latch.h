@@ -13,12 +13,6 @@
 
 #include "shm/segment.h"
 
-#define LATCH_WAITER UINT32_C(0x80000000)
-#define LATCH_GEN_BITS 19
-#define LATCH_WORD(slot, gen) ((uint32_t)(slot) << LATCH_GEN_BITS | (gen))
-#define LATCH_SLOT(word) (((word) & ~LATCH_WAITER) >> LATCH_GEN_BITS)
-#define LATCH_GEN(word) ((word) & ((UINT32_C(1) << LATCH_GEN_BITS) - 1))
-
 /* latch_wait is latch_take's slow path: spins, waits, probes, recovers, until deadline_ms of the boot clock (0 = try
  * once). FR_LATCHED with the owner named in err->text when a live owner outlasts it. */
 fr_status latch_wait(segment *s, uint32_t number, uint64_t deadline_ms, fr_error *err);

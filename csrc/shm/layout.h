@@ -37,6 +37,11 @@
 #define DB_SYSTEM 16u   /* one more logical database, for settings and the like: no command can name it */
 #define POOL_LATCHES 8u /* row pools of tables share these, by table number */
 #define SIZE_CLASSES 32u
+#define CLASS_CODES 64u /* values of the class field of a slot word */
+#define CLASS_UNITS 128u
+#define CLASS_RUN 63u   /* class of a block that is a run of pages: its length is in its own header */
+#define CLASS_ROW 62u   /* class of a row image: its length is its table's stride */
+#define PAGE_HEAD 64u   /* bytes of a slab page before its blocks */
 #define STAMPS 16u  /* last-delete stamps in a stripe */
 #define INTENTS 16u /* counters that one stripe's transaction may freeze before it spills */
 
@@ -61,6 +66,11 @@ typedef struct layout {
     uint64_t stripe_bytes; /* stride of the latch array */
     uint64_t pages;        /* max_size / page_size */
     uint32_t latch_count;  /* stripes + POOL_LATCHES + 1 */
+    /* Size classes of slab blocks, as tables because divisions cost more than the rest of an allocation. */
+    uint16_t class_size[CLASS_CODES];    /* bytes of a block, 0 = no such class */
+    uint8_t class_blocks[CLASS_CODES];   /* blocks of a page */
+    uint32_t class_inverse[CLASS_CODES]; /* 2^20 / size, rounded up: offset * inverse >> 20 = offset / size */
+    uint8_t class_of[CLASS_UNITS];       /* smallest class for n bytes, by (n + 15) / 16; CLASS_RUN beyond the last */
 } layout;
 
 typedef struct superblock {
@@ -184,5 +194,8 @@ geometry layout_test(void);
 
 /* layout_hash changes whenever a structure above changes shape. */
 uint32_t layout_hash(void);
+
+/* layout_checksum is what the immutable half of sb must carry in sb->checksum. */
+uint64_t layout_checksum(const superblock *sb);
 
 #endif

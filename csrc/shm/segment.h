@@ -21,6 +21,13 @@
 
 #define BYTE_RECOVER 65536
 
+/* A latch word, and an identity: {waiter:1, slot:12, gen:19}. */
+#define LATCH_WAITER UINT32_C(0x80000000)
+#define LATCH_GEN_BITS 19
+#define LATCH_WORD(slot, gen) ((uint32_t)(slot) << LATCH_GEN_BITS | (gen))
+#define LATCH_SLOT(word) (((word) & ~LATCH_WAITER) >> LATCH_GEN_BITS)
+#define LATCH_GEN(word) ((word) & ((UINT32_C(1) << LATCH_GEN_BITS) - 1))
+
 /* One per process and segment, on a page that a fork's child finds zeroed. */
 typedef struct identity {
     uint32_t word; /* slot << 19 | gen; 0 = not registered. What a latch word holds */
@@ -96,6 +103,14 @@ bool segment_stale(segment *s);
 
 /* segment_destroy removes the file and its lock file; FR_ATTACHED while any live process is attached. */
 fr_status segment_destroy(const char *path, fr_error *err);
+
+/* segment_other_boot says whether the file was made on another boot: every process in its table is gone, and what the
+ * disk kept of it is no prefix of the store order. store/ decides what to do about it. */
+bool segment_other_boot(segment *s);
+
+/* segment_size_warning says in one line (text, n bytes) why a segment of `size` bytes at path will probably not be able
+ * to grow to its full size; false, and "" in text, when nothing speaks against it. */
+bool segment_size_warning(const char *path, uint64_t size, char *text, size_t n);
 
 /* Iteration over the process table for `fridge ps`. */
 typedef struct process_info {

@@ -38,21 +38,24 @@ void txn_init(txn *t, segment *s, fr_error *err) {
     t->reads_cap = TXN_READS_INLINE;
     t->chain = NULL;
     t->chain_cap = 0;
+    t->scratch = NULL;
     t->want = NULL;
 }
 
 void txn_end(txn *t) {
     if (t->rec != t->inline_rec) free(t->rec);
     if (t->read != t->inline_read) free(t->read);
-    free(t->chain);
+    if (FR_UNLIKELY(t->chain)) free(t->chain);
+    if (FR_UNLIKELY(t->scratch)) free(t->scratch);
     t->rec = t->inline_rec;
     t->read = t->inline_read;
     t->chain = NULL;
+    t->scratch = NULL;
 }
 
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
-    t->multi = t->overlaid = false;
+    t->multi = false;
     t->n = t->reads = t->pools = t->wakes = 0;
     t->bloom = 0;
     t->now_ms = now_ms;
@@ -201,7 +204,8 @@ static bool grow_write_set(txn *t) {
         return false;
     }
     memcpy(rec, t->rec, t->n * sizeof *rec);
-    txn_end(&(txn){.rec = t->rec == t->inline_rec ? NULL : t->rec, .chain = t->chain});
+    if (t->rec != t->inline_rec) free(t->rec);
+    free(t->chain);
     t->rec = rec;
     t->chain = chain;
     t->cap = cap;
@@ -216,19 +220,16 @@ void txn_put_slow(txn *t, uint64_t target, uint64_t value) {
     }
     t->rec[t->n++] = (record){target, value};
     t->bloom |= txn_bloom_bit(target & ~(uint64_t)RECORD_KIND);
-    t->overlaid = true;
     if (t->chain) chain_add(t, t->n - 1);
 }
 
 void txn_rollback(txn *t, uint32_t mark) {
     if (mark == t->n) return;
-    t->n = mark;
-    t->overlaid = mark > 0;
+    t->n = mark; /* the bloom keeps bits of what went: they cost a look, no more */
     if (t->chain) chain_rebuild(t);
 }
 
 static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
-    if (!(t->bloom & txn_bloom_bit(off))) return false;
     if (t->chain) {
         for (uint32_t i = t->chain[chain_slot(t, off)]; i != CHAIN_END; i = t->chain[t->cap + i]) {
             if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
@@ -343,7 +344,7 @@ void txn_enter_slow(txn *t, uint32_t number) {
     if (coord >= t->s->g.stripes) coord = number; /* not believable: the guard will not hold, or nothing is overlaid */
     t->in.jstripe = (uint32_t)coord;
     t->in.jstate = ld8(&segment_stripe(t->s, (uint32_t)coord)->jstate);
-    t->overlaid = JSTATE_COUNT(t->in.jstate) > 0;
+    t->bloom = JSTATE_COUNT(t->in.jstate) ? UINT64_MAX : 0;
 }
 
 bool txn_overlay(txn *t) {
@@ -352,8 +353,22 @@ bool txn_overlay(txn *t) {
     if (JSTATE_COUNT(jstate) == 0) return false;
     t->in.jstripe = t->in.stripe;
     t->in.jstate = jstate;
-    t->overlaid = true;
+    t->bloom = UINT64_MAX;
     return true;
+}
+
+const char *txn_bytes_slow(txn *t, uint64_t off, size_t n) {
+    size_t at = 0;
+    while (at < n && !(t->bloom & txn_bloom_bit(off + at))) at += 8;
+    if (at >= n || n > 4096) return SEG_AT(t->s, off, const char); /* only short bodies change in place */
+    char *grown = realloc(t->scratch, FR_ALIGN(n, 8) + 8);
+    if (!grown) return NULL;
+    t->scratch = grown;
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t word = txn_ld(t, off + i);
+        memcpy(grown + i, &word, 8);
+    }
+    return grown;
 }
 
 bool guard_holds_slow(const segment *s, const guard *g) {
@@ -521,7 +536,7 @@ static fr_status commit_reads(txn *t) {
     for (uint32_t i = 0; i < t->reads; i++) {
         const read_entry *e = &t->read[i];
         t->in = e->g;
-        t->overlaid = e->g.jstripe != NO_STRIPE && JSTATE_COUNT(e->g.jstate) > 0;
+        t->bloom = e->g.jstripe != NO_STRIPE && JSTATE_COUNT(e->g.jstate) ? UINT64_MAX : 0;
         if (!entry_holds(t, e) || !guard_holds(t->s, &e->g)) return FR_RETRY;
     }
     return FR_OK;

@@ -72,19 +72,19 @@ typedef struct txn {
     segment *s;
     enum txn_mode mode;
     bool multi;           /* several visible words */
-    bool overlaid;        /* txn_ld must look further than memory: write set not empty, or a journal overlaid */
     uint32_t n, cap;      /* write set */
     uint32_t lowest;      /* first stripe held; its journal is used */
     uint32_t pools;       /* bit p: row pool p is held; bit POOL_LATCHES: the page pool */
     uint32_t wakes;       /* used entries of wake; TXN_WAKES + 1 = all */
     uint32_t reads, reads_cap;
-    uint64_t bloom;       /* of the write set's targets: a read of an untouched word costs one test */
+    uint64_t bloom;       /* of the write set's targets: a read of an untouched word costs one test; all ones: overlay */
     uint64_t now_ms;      /* boot clock: what expiry is compared with */
     uint64_t deadline_ms; /* of latch waits, boot clock */
     fr_error *err;        /* never NULL; particulars of the last failure */
     guard in;             /* the stripe a reader is in: what txn_ld overlays */
     record *rec;          /* inline_rec, or memory of the process */
     read_entry *read;     /* inline_read, or memory of the process */
+    char *scratch;        /* txn_bytes' copy of bytes that are being changed in place; or NULL */
     uint32_t *chain;      /* hash of targets once the write set has left inline_rec: heads, then next links */
     uint32_t chain_cap;
     uint32_t wake[TXN_WAKES];
@@ -141,21 +141,21 @@ static inline bool txn_holds(const txn *t, uint32_t stripe) {
 
 /* --- words ------------------------------------------------------------------------------------------------------ */
 
+static inline uint64_t txn_bloom_bit(uint64_t target) {
+    return UINT64_C(1) << ((target >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+}
+
 uint64_t txn_ld_slow(txn *t, uint64_t off);
 
-/* txn_ld reads a word as this transaction sees it. */
+/* txn_ld reads a word as this transaction sees it. A reader that overlays a journal has every bloom bit set. */
 static inline uint64_t txn_ld(txn *t, uint64_t off) {
-    if (FR_UNLIKELY(t->overlaid)) return txn_ld_slow(t, off);
+    if (FR_UNLIKELY(t->bloom & txn_bloom_bit(off))) return txn_ld_slow(t, off);
     return ld8(SEG_AT(t->s, off, uint64_t));
 }
 
 /* txn_put appends a record. It cannot fail: memory for the write set that cannot be had makes txn_commit return
  * FR_OOM. */
 void txn_put_slow(txn *t, uint64_t target, uint64_t value);
-
-static inline uint64_t txn_bloom_bit(uint64_t target) {
-    return UINT64_C(1) << ((target >> 3) * UINT64_C(0x9e3779b97f4a7c15) >> 58);
-}
 
 static inline void txn_put_kind(txn *t, uint64_t off, uint64_t value, enum record_kind kind) {
     if (FR_UNLIKELY(t->n >= TXN_INLINE)) {
@@ -164,7 +164,6 @@ static inline void txn_put_kind(txn *t, uint64_t off, uint64_t value, enum recor
     }
     t->rec[t->n++] = (record){off | kind, value};
     t->bloom |= txn_bloom_bit(off);
-    t->overlaid = true;
 }
 
 static inline void txn_put(txn *t, uint64_t off, uint64_t value) { txn_put_kind(t, off, value, RECORD_WORD); }
@@ -189,13 +188,23 @@ static inline void txn_enter(txn *t, uint32_t number) {
     if (t->mode != TXN_READ) return;
     uint64_t seq = ld8(&segment_stripe(t->s, number)->seq);
     t->in = (guard){number, NO_STRIPE, seq, 0};
-    t->overlaid = false;
+    t->bloom = 0;
     if (FR_UNLIKELY(seq & 1)) txn_enter_slow(t, number);
 }
 
 /* txn_overlay makes the loads that follow see the journal of the stripe a reader is in: called when it met an odd
  * version under an even seq. Returns false when the journal is already clean: start over. */
 bool txn_overlay(txn *t);
+
+/* txn_bytes returns n bytes at off as this transaction sees them: where they are, or, when a journal or the write set
+ * changes one of their words, put together in memory of the process. One such piece at a time: the next call may move it.
+ * NULL when memory cannot be had. off is 8-aligned. */
+const char *txn_bytes_slow(txn *t, uint64_t off, size_t n);
+
+static inline const char *txn_bytes(txn *t, uint64_t off, size_t n) {
+    if (FR_LIKELY(t->bloom == 0)) return SEG_AT(t->s, off, const char);
+    return txn_bytes_slow(t, off, n);
+}
 
 bool guard_holds_slow(const segment *s, const guard *g);
 

@@ -141,8 +141,12 @@ fr_status block_value(txn *t, const head *h, value *out) {
     out->kind = VALUE_BYTES;
     out->n = META_VLEN(h->meta);
     out->extents = body;
-    out->p = META_FLAGS(h->meta) & FLAG_EXTENTS ? NULL : SEG_AT(t->s, body, const char);
-    return FR_OK;
+    if (META_FLAGS(h->meta) & FLAG_EXTENTS) {
+        out->p = NULL;
+        return FR_OK;
+    }
+    out->p = txn_bytes(t, body, out->n);
+    return out->p ? FR_OK : FR_NOSPACE;
 }
 
 bool block_named(txn *t, const head *h, span name) {
@@ -336,6 +340,15 @@ uint64_t block_bump(txn *t, uint32_t stripe, uint64_t block) {
     uint64_t version = txn_version(t, stripe);
     txn_put_kind(t, block, version, RECORD_VERSION);
     return version;
+}
+
+void block_overwrite(txn *t, uint32_t stripe, uint64_t block, uint64_t body, span bytes) {
+    block_bump(t, stripe, block);
+    for (size_t i = 0; i < bytes.n; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, bytes.p + i, bytes.n - i < 8 ? bytes.n - i : 8);
+        txn_put(t, body + i, word);
+    }
 }
 
 uint64_t block_change(txn *t, uint32_t stripe, uint64_t block, uint64_t word_off, uint64_t value) {

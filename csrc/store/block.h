@@ -17,8 +17,8 @@
  * Invariants
  * 1. A block that a slot word names has an even version, or a committed journal holds the records that make it so.
  * 2. Its length (block_bytes) fits its class; a reader checks that before it believes klen or vlen.
- * 3. kind, flags, klen, vlen and space of a named block never change in place: only version, expiry, int64 bodies, tree
- *    bodies, counter cells and single row columns do.
+ * 3. kind, flags, klen, vlen and space of a named block never change in place: only version, expiry, int64 bodies, short
+ *    string bodies of the same length, tree bodies, counter cells and single row columns do.
  */
 #ifndef FRIDGE_STORE_BLOCK_H
 #define FRIDGE_STORE_BLOCK_H
@@ -112,6 +112,11 @@ fr_status block_release(txn *t, uint32_t stripe, uint64_t slot);
  * Both return the new version. */
 uint64_t block_change(txn *t, uint32_t stripe, uint64_t block, uint64_t word_off, uint64_t value);
 uint64_t block_bump(txn *t, uint32_t stripe, uint64_t block);
+
+/* block_overwrite changes the bytes of a body in place, as many as it holds: cheaper than a new block for a few words. A
+ * reader that meets the odd version takes them from the journal. */
+#define OVERWRITE_MAX 64u /* bytes: 8 records, against 3 and a fill for a new block */
+void block_overwrite(txn *t, uint32_t stripe, uint64_t block, uint64_t body, span bytes);
 
 /* block_head reads version, meta and expiry of the block a slot word names and checks that they are possible: inside the
  * segment, lengths within the class, version even. A reader that meets an odd version overlays; FR_RETRY when it lost a

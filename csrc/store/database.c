@@ -201,7 +201,7 @@ static void add_space(txn *t, uint32_t space, uint64_t *keys, uint64_t *expires)
 
 void keyspace_count(store *st, txn *t, uint32_t db, uint64_t *keys, uint64_t *expires) {
     *keys = *expires = 0;
-    if (t->mode == TXN_READ) t->overlaid = false; /* a sum over stripes is no snapshot */
+    if (t->mode == TXN_READ) t->bloom = 0; /* a sum over stripes is no snapshot */
     add_space(t, (uint32_t)ld8(&segment_super(st->s)->db[db]), keys, expires);
     if (db != 0) return;
     add_space(t, SPACE_COUNTERS, keys, expires);

@@ -555,15 +555,19 @@ uint64_t hash_memory(store *st, txn *t, const found *f) {
     return f->kind == KIND_TREE ? own + tree_memory(t, f->off, f->meta) : own;
 }
 
-fr_status hash_check(store *st, txn *t, const head *h, uint32_t stripe, heap_marks *m, fr_error *err) {
+static fr_status packed_check(txn *t, const head *h, fr_error *err) {
     packed p;
     entry e, twin;
-    (void)st;
-    if (META_KIND(h->meta) == KIND_TREE) return tree_check(t, h, stripe, m, err);
     fr_status status = packed_load(t, h->off, h->meta, &p);
-    if (status != FR_OK) return status;
-    for (uint32_t at = 0; at < p.n; at = e.end)
-        if (!entry_at(p.body, p.n, at, &e) || !packed_find(&p, e.field, &twin) || twin.at != at)
-            return txn_fail(t, FR_DAMAGED, "the packed hash at %#llx has a field twice", (unsigned long long)h->off);
-    return FR_OK;
+    for (uint32_t at = 0; status == FR_OK && at < p.n; at = e.end)
+        if (!entry_at(p.body, p.n, at, &e) || !packed_find(&p, e.field, &twin) || twin.at != at) status = FR_DAMAGED;
+    if (status == FR_OK) return FR_OK;
+    snprintf(err->text, sizeof err->text, "the packed hash at %llu has a field twice, or ends in the middle of one",
+             (unsigned long long)h->off);
+    return err->status = FR_DAMAGED;
+}
+
+fr_status hash_check(store *st, txn *t, const head *h, uint32_t stripe, heap_marks *m, fr_error *err) {
+    (void)st;
+    return META_KIND(h->meta) == KIND_TREE ? tree_check(t, h, stripe, m, err) : packed_check(t, h, err);
 }

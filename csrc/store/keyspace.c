@@ -324,7 +324,7 @@ static bool expire_allowed(uint64_t present, uint64_t at, unsigned conditions) {
 static size_t body_parts(txn *t, const head *h, span parts[BODY_PARTS]) {
     uint64_t body = h->off + block_body_at(h->meta), left = META_VLEN(h->meta);
     if (!(META_FLAGS(h->meta) & FLAG_EXTENTS)) {
-        parts[0] = (span){SEG_AT(t->s, body, const char), left};
+        parts[0] = (span){txn_bytes(t, body, left), left};
         return 1;
     }
     size_t n = 0;

@@ -111,17 +111,25 @@ fr_status room_reclaim(store *st, uint32_t stripe, uint64_t now_ms, uint64_t dea
     return FR_OK;
 }
 
-/* Frees fields of detached trees; each call a bounded transaction. */
+/* Frees fields of detached trees; each call a bounded transaction. A renamed tree's fields are in another stripe, which
+ * the second attempt takes too. */
 static fr_status reclaim_trash(store *st, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit,
                                unsigned *freed, fr_error *err) {
     txn t;
+    stripe_set set;
+    fr_status status = FR_RELOCK;
     *freed = 0;
     if (ld8(&segment_stripe(st->s, stripe)->trash) == 0) return FR_OK;
-    txn_init(&t, st->s, err);
-    fr_status status = txn_begin_one(&t, now_ms, deadline_ms, stripe);
-    if (status != FR_OK) return status;
-    status = tree_reclaim(st, &t, stripe, limit, freed);
-    return finish(&t, status);
+    stripe_set_clear(&set);
+    stripe_set_add(&set, stripe);
+    for (int i = 0; i < 4 && status == FR_RELOCK; i++) {
+        txn_init(&t, st->s, err);
+        t.want = &set;
+        status = txn_begin_write(&t, now_ms, deadline_ms, &set);
+        if (status != FR_OK) return status;
+        status = finish(&t, tree_reclaim(st, &t, stripe, limit, freed));
+    }
+    return status;
 }
 
 /* --- eviction --------------------------------------------------------------------------------------------------------- */

@@ -150,7 +150,7 @@ static uint64_t number_bits(txn *t, uint64_t image, const column *c) {
 
 /* Copies words [from, from + n) of an image as this transaction sees them. */
 static void image_copy(txn *t, uint64_t image, uint64_t from, uint64_t n, char *to) {
-    if (FR_LIKELY(!t->overlaid)) {
+    if (FR_LIKELY(!t->bloom)) {
         copy_out(to, SEG_AT(t->s, image + from, char), n);
         return;
     }
@@ -166,7 +166,7 @@ static fr_status text_value(txn *t, const table *tb, const column *c, uint64_t i
     uint16_t n = (uint16_t)txn_ld(t, image + c->offset);
     if (FR_UNLIKELY(n > c->size)) return unbelievable(t, image, "has a text longer than its column");
     *out = (value){.kind = VALUE_BYTES, .n = n, .p = SEG_AT(t->s, image + c->offset + 2, char)};
-    if (FR_LIKELY(!t->overlaid)) return FR_OK;
+    if (FR_LIKELY(!t->bloom)) return FR_OK;
     char *copy = scratch_for(&view_scratch, tb->stride);
     if (!copy) return FR_NOSPACE;
     image_copy(t, image, c->offset, FR_ALIGN(2 + (uint64_t)n, 8), copy + c->offset);
@@ -330,8 +330,12 @@ static fr_status row_insert(txn *t, const table *tb, const key *k, char *image) 
     if (status != FR_OK) return status;
     uint64_t off = image_at(tb, number);
     image_set_word(image, BLOCK_META, META_MAKE(KIND_ROW, 0, k->name.n, 0, k->space));
-    if (clean) image_fill(t, tb, k->stripe, off, image);
-    else image_patch(t, tb, k->stripe, off, image);
+    if (clean) {
+        image_fill(t, tb, k->stripe, off, image);
+    } else { /* freed by an earlier command of this transaction: readers are in it until the commit */
+        image_patch(t, tb, k->stripe, off, image);
+        t->multi = true;
+    }
     key_count(t, k->stripe, k->space, 1, expiry != NO_EXPIRY);
     key_changed(t, k);
     return index_insert(t, root_at(t->s, k->stripe), k->stripe, SLOT_MAKE(INDEX_TAG(k->hash), CLASS_ROW, off));
@@ -383,7 +387,7 @@ static fr_status look(store *st, txn *t, const key *k, const table **tb, found *
 
 fr_status row_get(store *st, txn *t, const key *k, span name, value *out, bool *found_it) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     found f;
     *found_it = false;
     fr_status status = locate(st, t, k, name, &tb, &c);
@@ -448,14 +452,14 @@ static fr_status add_to(store *st, txn *t, const key *k, const table *tb, const 
 
 fr_status row_incr(store *st, txn *t, const key *k, span name, int64_t by, int64_t *out) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     fr_status status = locate(st, t, k, name, &tb, &c);
     return status == FR_OK ? add_to(st, t, k, tb, c, by, out) : status;
 }
 
 fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double by, char buf[64], size_t *n) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     found f;
     double d = 0;
     char type[32];
@@ -499,7 +503,7 @@ static fr_status cell_is(txn *t, const table *tb, const column *c, uint64_t imag
 
 fr_status row_cas(store *st, txn *t, const key *k, span name, span expected, span desired, int *outcome) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     found f;
     cell v;
     bool same;
@@ -589,7 +593,7 @@ static fr_status column_at(txn *t, const table *tb, uint32_t i, const column **c
 
 fr_status row_put(store *st, txn *t, const key *k, const cell_in *cells, size_t n, bool *created) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     found f;
     change ch = {.mask = 0};
     fr_status status = table_of(st, t, k, &tb);
@@ -607,7 +611,7 @@ fr_status row_put(store *st, txn *t, const key *k, const cell_in *cells, size_t 
 
 fr_status row_cell(store *st, txn *t, const key *k, uint32_t column_number, value *out, bool *found_it) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     found f;
     *found_it = false;
     fr_status status = look(st, t, k, &tb, &f);
@@ -619,7 +623,7 @@ fr_status row_cell(store *st, txn *t, const key *k, uint32_t column_number, valu
 
 fr_status row_add(store *st, txn *t, const key *k, uint32_t column_number, int64_t by, int64_t *out) {
     const table *tb;
-    const column *c;
+    const column *c = NULL;
     fr_status status = table_of(st, t, k, &tb);
     if (status == FR_OK) status = column_at(t, tb, column_number, &c);
     return status == FR_OK ? add_to(st, t, k, tb, c, by, out) : status;

@@ -67,6 +67,22 @@ static uint64_t max_value(store *st) {
     return set && set < VALUE_MAX ? set : VALUE_MAX;
 }
 
+/* May a string be changed where it is? The same length, few words, and an expiry word if one is wanted. */
+static bool fits_in_place(const found *f, span bytes, uint64_t expiry) {
+    unsigned flags = META_FLAGS(f->meta);
+    return f->exists && f->kind == KIND_STRING && !(flags & ~FLAG_EXPIRY) && META_VLEN(f->meta) == bytes.n &&
+           bytes.n <= OVERWRITE_MAX && bytes.n && (flags & FLAG_EXPIRY || expiry == NO_EXPIRY);
+}
+
+static void overwrite(txn *t, const key *k, const found *f, span bytes, uint64_t expiry) {
+    block_overwrite(t, k->stripe, f->off, f->off + block_body_at(f->meta), bytes);
+    if (f->expiry != expiry) {
+        key_count(t, k->stripe, k->space, 0, (expiry != NO_EXPIRY) - (f->expiry != NO_EXPIRY));
+        txn_put(t, f->off + BLOCK_EXPIRY, expiry);
+    }
+    key_changed(t, k);
+}
+
 /* Makes the key hold these bytes with this expiry. Integers are kept as such; a counter keeps being one. */
 static fr_status store_bytes(store *st, txn *t, const key *k, const found *f, span bytes, uint64_t expiry) {
     uint64_t slot;
@@ -74,6 +90,10 @@ static fr_status store_bytes(store *st, txn *t, const key *k, const found *f, sp
     if (FR_UNLIKELY(bytes.n > max_value(st))) return FR_TOOLONG;
     bool is_int = bytes.n <= 20 && text_int64(bytes, &i);
     if (is_int && f->exists && f->kind == KIND_COUNTER) return counter_write(st, t, k, f, &i, false, expiry);
+    if (!is_int && fits_in_place(f, bytes, expiry)) {
+        overwrite(t, k, f, bytes, expiry);
+        return FR_OK;
+    }
     fr_status status = is_int ? write_int(t, k, i, expiry, &slot) : write_bytes(t, k, &bytes, 1, expiry, &slot);
     return status == FR_OK ? key_put(st, t, k, f, slot, expiry) : status;
 }

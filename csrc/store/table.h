@@ -8,7 +8,7 @@
  *     56   offset of the row images          64  offset of the image bitmap (1 = in use; spares count as in use)
  *     72   columns:32 | state:32             80  name length; 88.. name, padded to 64
  *     152  birth: catalogue version at creation, so that a successor at the same place is told apart
- *     160  refused: inserts that found the table full (a statistic: plain, row pool latch)
+ *     160  refused: inserts that found the table full (a statistic: a plain word, without a latch)
  *     168.. struct column_disk [columns], then spare[table stripes]: image number that the stripe owns as its
  *          copy-on-write target (journalled, stripe), then the bitmap, then, 16-aligned, the row images
  * ROW IMAGE (stride bytes, 16-aligned)

@@ -86,7 +86,7 @@ static fr_status expire_at(context *c, unsigned unit, uint64_t *at) {
 
 static fr_status expire_generic(context *c, unsigned unit) {
     unsigned conditions;
-    uint64_t at;
+    uint64_t at = 0;
     bool changed;
     fr_status status = expire_conditions(c, &conditions);
     if (status == FR_OK) status = expire_at(c, unit, &at);

@@ -130,6 +130,7 @@ fr_status cmd_unwatch(context *c) {
 struct exec {
     context *c;
     uint32_t db; /* the session's, before any queued SELECT */
+    bool ran;    /* false: a watched key had changed */
 };
 
 /* watch_held compares a watched key with what it was. */
@@ -166,13 +167,14 @@ static void answer_failure(context *c, size_t mark, fr_status status) {
 /* exec_one runs one queued command inside the transaction. */
 static fr_status exec_one(context *c, const queued *q, bool *failed) {
     size_t reply_at = reply_mark(c->out);
-    uint32_t records = txn_mark(c->t);
+    uint32_t records = c->t ? txn_mark(c->t) : 0; /* no transaction: nothing queued touches keys */
     enter(c, q);
     fr_status status = command_route(c);
     if (status == FR_OK) status = q->cmd->run(c);
+    if (status == CMD_TO_HOST) status = fail(c, FR_ARGUMENT, "Command not allowed inside a transaction");
     *failed = status != FR_OK;
     if (status == FR_OK || internal(status)) return status;
-    txn_rollback(c->t, records);
+    if (c->t) txn_rollback(c->t, records);
     answer_failure(c, reply_at, status);
     return FR_OK;
 }
@@ -184,6 +186,7 @@ static fr_status exec_op(store *st, txn *t, void *ctx) {
     (void)st;
     c->t = t;
     s->db = x->db;
+    x->ran = false;
     reply_truncate(c->out, c->mark);
     for (uint32_t i = 0; i < s->watch_n; i++) {
         bool held;
@@ -193,6 +196,7 @@ static fr_status exec_op(store *st, txn *t, void *ctx) {
         reply_null_array(c->out);
         return FR_OK;
     }
+    x->ran = true;
     reply_array(c->out, s->queue_n);
     for (uint32_t i = 0; i < s->queue_n; i++) {
         fr_status status = exec_one(c, s->queue[i], &s->queue[i]->failed);
@@ -223,26 +227,23 @@ static fr_status exec_stripes(struct exec *x) {
     return FR_OK;
 }
 
-/* exec_end counts the commands that ran, and leaves the transaction. */
-static void exec_end(session *s, bool ran) {
-    for (uint32_t i = 0; ran && i < s->queue_n; i++) {
+/* exec_count counts the commands that ran. */
+static void exec_count(session *s) {
+    for (uint32_t i = 0; i < s->queue_n; i++) {
         command_count_time(s, s->queue[i]->cmd, 0, s->queue[i]->failed);
         if (s->queue[i]->failed) stat_add(s->st->s, STAT_error_replies, 1);
     }
-    if (ran) s->commands += s->queue_n;
-    session_leave_multi(s);
-    session_unwatch(s);
+    s->commands += s->queue_n;
 }
 
+/* cmd_exec leaves the transaction when it succeeds; when it fails, command.c does, unless the session is only parked. */
 fr_status cmd_exec(context *c) {
     session *s = c->s;
     const command *self = c->cmd;
-    struct exec x = {c, s->db};
+    struct exec x = {.c = c, .db = s->db};
     if (!s->multi) return fail(c, FR_ARGUMENT, "EXEC without MULTI");
-    if (s->multi_dirty) {
-        exec_end(s, false);
+    if (s->multi_dirty)
         return fail(c, FR_ARGUMENT, "-EXECABORT Transaction discarded because of previous errors.");
-    }
     fr_status status = exec_stripes(&x);
     if (status == FR_OK && !s->stripes.count) status = exec_op(c->st, NULL, &x);
     else if (status == FR_OK) status = store_write(c->st, c->now, 1, &s->stripes, exec_op, &x, c->err);
@@ -250,8 +251,12 @@ fr_status cmd_exec(context *c) {
     c->cmd = self;
     c->argv = s->parser.argv;
     c->argc = s->parser.argc;
-    if (status == FR_OK) exec_end(s, true);
-    else s->db = x.db;
-    if (status != FR_OK && !internal(status)) exec_end(s, false);
-    return status;
+    if (status != FR_OK) {
+        s->db = x.db;
+        return status;
+    }
+    if (x.ran) exec_count(s);
+    session_leave_multi(s);
+    session_unwatch(s);
+    return FR_OK;
 }

@@ -221,7 +221,9 @@ static fr_status execute(context *c) {
 enum cell { CELL_CALLS, CELL_USEC, CELL_REJECTED, CELL_FAILED, CELLS };
 
 static void cell_add(session *s, const command *row, enum cell cell, uint64_t n) {
-    uint64_t *at = &s->st->s->stats[s->facts->command_cells + CELLS * command_number(row) + cell];
+    uint32_t cells = s->facts->command_cells + CELLS * command_number(row);
+    if (FR_UNLIKELY(cells + CELLS > s->st->s->g.stat_cells)) return; /* a segment so small that its rows are, too */
+    uint64_t *at = &s->st->s->stats[cells + cell];
     __atomic_store_n(at, __atomic_load_n(at, __ATOMIC_RELAXED) + n, __ATOMIC_RELAXED);
 }
 
@@ -368,6 +370,7 @@ static enum run_result run(session *s, const command *row) {
         reply_truncate(&s->out, s->c.mark);
         return RUN_PARKED;
     }
+    if (command_number(row) == COMMAND_exec) session_leave_multi(s), session_unwatch(s);
     answer_error(s, status);
     count_run(s, row, true);
     return RUN_DONE;

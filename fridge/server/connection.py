@@ -14,7 +14,7 @@ import enum
 import socket
 from typing import TYPE_CHECKING, cast
 
-from fridge._native import ffi, lib
+from fridge._native import ffi, lib, text
 
 if TYPE_CHECKING:
     from fridge.server.worker import Worker
@@ -245,7 +245,6 @@ class Connection(asyncio.Protocol):
         lib.session_describe(self.session, s)
         flags = ("O" if self.monitor else "") + ("x" if s.in_multi else "") + ("e" if s.no_evict else "")
         flags += ("U" if self.is_unix else "") + ("T" if s.no_touch else "")
-        text = lambda field: bytes(ffi.string(field)).decode("utf-8", "replace")  # noqa: E731 - four uses, one line
         return (
             f"id={self.id} addr={self.address} laddr={self.local_address} fd={self.descriptor} name={text(s.name)}"
             f" age={int(now - self.since)} idle={int(now - self.last_read)} flags={flags or 'N'} db={s.db} sub=0 psub=0"

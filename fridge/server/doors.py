@@ -58,20 +58,19 @@ def open_doors(settings: Settings, environment: Mapping[str, str]) -> list[Door]
         DoorError: one that cannot be opened; those opened before it are closed again.
     """
     handed = take_over(environment)
-    opened: list[Door] = list(handed)
+    doors = list(handed)
     try:
         if not any(door.speaks == "resp" for door in handed):
-            opened += [_open_tcp(host, settings.port, settings, "resp", optional)
-                       for host, optional in _hosts(settings) if settings.port or not _is_closed(settings)]  # fmt: skip
+            for host, optional in _hosts(settings) if settings.port else ():
+                doors += _open_tcp(host, settings.port, settings, "resp", optional)
             if settings.unixsocket:
-                opened.append(_open_unix(settings.unixsocket, settings))
+                doors.append(_open_unix(settings.unixsocket, settings))
         if settings.http and not any(door.speaks == "http" for door in handed):
             host, port = split_endpoint(settings.http)
-            opened.append(_open_tcp(host, port, settings, "http", False))
+            doors += _open_tcp(host, port, settings, "http", False)
     except DoorError:
-        close_doors([door for door in opened if door is not None])
+        close_doors(doors)
         raise
-    doors = [door for door in opened if door is not None]
     if not any(door.speaks == "resp" for door in doors):
         close_doors(doors)
         raise DoorError("no door to open: give --port or --unixsocket")
@@ -106,10 +105,6 @@ def take_over(environment: Mapping[str, str]) -> list[Door]:
     return doors
 
 
-def _is_closed(settings: Settings) -> bool:
-    return settings.port == 0
-
-
 def _hosts(settings: Settings) -> list[tuple[str, bool]]:
     """(address, optional) of each word of `bind`; '*' is every IPv4 address, '-' in front makes it optional."""
     hosts = []
@@ -119,7 +114,8 @@ def _hosts(settings: Settings) -> list[tuple[str, bool]]:
     return hosts
 
 
-def _open_tcp(host: str, port: int, settings: Settings, speaks: str, optional: bool) -> Door | None:
+def _open_tcp(host: str, port: int, settings: Settings, speaks: str, optional: bool) -> list[Door]:
+    """The door, or none when it is optional and the host has no such address. Raises DoorError."""
     where = f"{host}:{port}"
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
@@ -138,11 +134,11 @@ def _open_tcp(host: str, port: int, settings: Settings, speaks: str, optional: b
     except OSError as error:
         sock.close()
         if optional and error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-            return None
+            return []
         flag = "--http" if speaks == "http" else "--port"
         cure = f"; another program listens there, choose another with {flag}" if error.errno == errno.EADDRINUSE else ""
         raise DoorError(f"cannot listen on {where}: {error.strerror}{cure}") from None
-    return Door(sock, speaks)
+    return [Door(sock, speaks)]
 
 
 def _open_unix(path: str, settings: Settings) -> Door:

@@ -20,7 +20,7 @@ from fridge import usage
 from fridge._native import lib
 from fridge.errors import FridgeError
 from fridge.server.context import Context
-from fridge.server.http import HttpServer, Response
+from fridge.server.http import HEADERS_MAX, HttpServer, Response
 from fridge.server.info import OpsMeter
 from fridge.server.shared import beat, forget_dead_servers
 from fridge.server.worker import ALIVE, READY
@@ -125,8 +125,7 @@ class Housekeeper:
             "commands": [vars(c) for c in facts.commands],
             "keyspace": {f"db{db}": {"keys": k, "expires": e} for db, (k, e) in facts.keyspace.items()},
             "tables": [vars(t) for t in facts.tables],
-            "processes": [{"pid": p.pid, "name": p.name, "host": p.host, "alive": p.alive, "slot": p.slot,
-                           "attached_ms": p.attached_ms} for p in facts.processes],  # fmt: skip
+            "processes": [vars(p) for p in facts.processes],
             "boot_ms": int(lib.fridge_boot_ms()),
         }
         return Response(200, "application/json", json.dumps(document).encode())
@@ -146,7 +145,7 @@ class Housekeeper:
                   "/status.json": self.status}  # fmt: skip
         http = HttpServer(routes)
         servers = [
-            await asyncio.start_server(http.serve, sock=door.socket.dup())
+            await asyncio.start_server(http.serve, sock=door.socket.dup(), limit=HEADERS_MAX)
             for door in self.context.doors
             if door.speaks == "http"
         ]

@@ -1,7 +1,8 @@
-"""The HTTP door: GET and HEAD of a handful of paths, with h11 for the protocol and asyncio for the bytes.
+"""The HTTP door: GET and HEAD of a handful of paths, on asyncio's streams.
 
-Nothing here takes a body or changes anything, so there is nothing to parse but a request line and headers. A connection
-that is slow, idle or in excess is closed.
+Nothing here takes a body or changes anything, so there is nothing to parse but a request line and headers: a request that
+announces a body is refused and its connection closed, which leaves nothing to smuggle. A connection that is slow, idle or
+in excess is closed too.
 """
 
 from __future__ import annotations
@@ -11,16 +12,14 @@ import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TypeAlias
-
-import h11
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0  # for a request to come, and for the peer to take its answer
 CONNECTIONS_MAX = 256
 HEADERS_MAX = 16 << 10  # bytes
-READ_SIZE = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,16 @@ class Response:
     content_type: str
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a request asks for; header names are lower-case; keep: the connection may stay open."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    keep: bool
 
 
 Handler: TypeAlias = Callable[[Mapping[str, str]], Response]  # is given the headers by lower-case name
@@ -63,66 +72,68 @@ class HttpServer:
             return
         self._open += 1
         try:
-            with contextlib.suppress(TimeoutError, asyncio.TimeoutError, ConnectionError, h11.LocalProtocolError):
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError, ConnectionError):
                 await self._converse(reader, writer)
         finally:
             self._open -= 1
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = h11.Connection(h11.SERVER, max_incomplete_event_size=HEADERS_MAX)
-        while True:
+        keep = True
+        while keep:
             try:
-                request = await asyncio.wait_for(self._next_request(peer, reader), IDLE_SECONDS)
-            except h11.RemoteProtocolError as error:
-                if peer.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                    refused = Response(error.error_status_hint, _PLAIN, b"bad request\n", {"connection": "close"})
-                    await self._send(peer, writer, refused, head_only=False)
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)
+                request = parse_request(head)
+                response, keep = self._answer(request), request.keep
+                head_only = request.method == "HEAD"
+            except asyncio.IncompleteReadError:
                 return
-            if request is None:
-                return
-            head_only = request.method == b"HEAD"
-            await asyncio.wait_for(self._send(peer, writer, self._answer(request), head_only), IDLE_SECONDS)
-            if peer.our_state is not h11.DONE or peer.their_state is not h11.DONE:
-                return
-            peer.start_next_cycle()
+            except asyncio.LimitOverrunError:
+                response, keep, head_only = Response(431, _PLAIN, b"too long\n"), False, False
+            except ValueError as error:
+                response, keep, head_only = Response(400, _PLAIN, f"{error}\n".encode()), False, False
+            writer.write(render_response(response, head_only, keep))
+            await asyncio.wait_for(writer.drain(), IDLE_SECONDS)
 
-    @staticmethod
-    async def _next_request(peer: h11.Connection, reader: asyncio.StreamReader) -> h11.Request | None:
-        """The next request, its body thrown away; None when the peer has closed."""
-        request: h11.Request | None = None
-        while True:
-            event = peer.next_event()
-            if event is h11.NEED_DATA:
-                peer.receive_data(await reader.read(READ_SIZE))
-            elif isinstance(event, h11.Request):
-                request = event
-            elif isinstance(event, h11.EndOfMessage):
-                return request
-            elif isinstance(event, h11.ConnectionClosed) or event is h11.PAUSED:
-                return None
-
-    def _answer(self, request: h11.Request) -> Response:
-        if request.method not in (b"GET", b"HEAD"):
+    def _answer(self, request: Request) -> Response:
+        if request.method not in ("GET", "HEAD"):
             return Response(405, _PLAIN, b"only GET and HEAD\n", {"allow": "GET, HEAD"})
-        path = request.target.partition(b"?")[0].decode("latin-1")
-        handler = self._routes.get(path)
+        handler = self._routes.get(request.path)
         if handler is None:
             return Response(404, _PLAIN, f"nothing here; there are {', '.join(self._routes)}\n".encode())
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
         try:
-            return handler(headers)
+            return handler(request.headers)
         except Exception:  # one broken answer must not end the housekeeper
-            log.exception("cannot answer %s", path)
+            log.exception("cannot answer %s", request.path)
             return Response(500, _PLAIN, b"internal error; see the server's log\n")
 
-    @staticmethod
-    async def _send(peer: h11.Connection, writer: asyncio.StreamWriter, r: Response, head_only: bool) -> None:
-        headers = [("content-type", r.content_type), ("content-length", str(len(r.body)))]
-        headers += [*_ALWAYS.items(), *r.headers.items()]
-        reply = h11.Response(status_code=r.status, headers=headers)
-        writer.write(peer.send(reply) or b"")
-        if not head_only:
-            writer.write(peer.send(h11.Data(data=r.body)) or b"")
-        writer.write(peer.send(h11.EndOfMessage()) or b"")
-        await writer.drain()
+
+def parse_request(head: bytes) -> Request:
+    """A request from its line and headers, the empty line included.
+
+    Raises:
+        ValueError: it is none, or it announces a body.
+    """
+    lines = head.decode("latin-1").split("\r\n")[:-2]
+    parts = lines[0].split(" ")
+    if len(parts) != 3 or parts[2] not in ("HTTP/1.0", "HTTP/1.1") or not parts[1].startswith("/"):
+        raise ValueError("not an HTTP/1.1 request for a path")
+    headers: dict[str, str] = {}
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if not colon or not name or name != name.strip():
+            raise ValueError("malformed header")
+        headers[name.lower()] = value.strip()
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        raise ValueError("a request with a body is not taken here")
+    wishes = headers.get("connection", "").lower()
+    keep = "close" not in wishes if parts[2] == "HTTP/1.1" else "keep-alive" in wishes
+    return Request(parts[0], parts[1].partition("?")[0], headers, keep)
+
+
+def render_response(r: Response, head_only: bool, keep: bool) -> bytes:
+    """The bytes of a response; head_only leaves the body out but says its length."""
+    headers = {"content-type": r.content_type, "content-length": str(len(r.body)), **_ALWAYS, **r.headers,
+               "connection": "keep-alive" if keep else "close"}  # fmt: skip
+    lines = [f"HTTP/1.1 {r.status} {HTTPStatus(r.status).phrase}", *(f"{k}: {v}" for k, v in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + (b"" if head_only else r.body)

@@ -130,8 +130,7 @@ def greeting(context: Context, created: bool) -> str:
     """The block that says where each door is."""
     memory, settings = context.segment.memory(), context.settings
     rows = [("segment", f"{context.server.segment_path}  ({_size(memory, created, settings)})")]
-    for door in context.doors:
-        rows.append((_title(door), _how_to_use(door)))
+    rows += [(_title(door), _how_to_use(door)) for door in context.doors]
     plural = "" if settings.workers == 1 else "s"
     rows.append(("processes", f"supervisor {os.getpid()}, {settings.workers} worker{plural}, housekeeper; Ctrl-C stops"))
     lines = [f"fridge {context.server.version} is ready"]

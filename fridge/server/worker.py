@@ -59,9 +59,9 @@ class Worker:
     def apply_settings(self) -> None:
         """Make the sessions obey the present settings."""
         s, facts = self.context.shared.current, self.facts
-        facts.query_limit = s.client_query_buffer_limit
+        facts.query_limit = s.client_query_buffer_limit + s.proto_max_bulk_len  # one longest value always fits
         facts.output_soft = OUTPUT_SOFT
-        facts.output_hard = s.client_output_limit
+        facts.output_hard = s.client_output_limit + s.proto_max_bulk_len
         facts.max_bulk = s.proto_max_bulk_len
         facts.slowlog_us = max(0, s.slowlog_log_slower_than)
         facts.max_args = ARGUMENTS_MAX

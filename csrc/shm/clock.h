@@ -1,0 +1,8 @@
+/* clock.h - the part of clock.c that is not for callers of segment.h. */
+#ifndef FRIDGE_SHM_CLOCK_H
+#define FRIDGE_SHM_CLOCK_H
+
+/* clock_forget_shift: read the time namespace's offset again at the next use (a fork's child calls it). */
+void clock_forget_shift(void);
+
+#endif

@@ -1,0 +1,38 @@
+/* script.h - the little language in which the crash tests state what to do to a store.
+ *
+ * A script is commands separated by ';', words by blanks. Words: `c*300` is 300 times that character; `%0.3` is the third
+ * name (from 0) whose key lies in stripe 0, `%0q1.3` in quad 1 of it too, `%0q1p0.3` and whose hash prefix begins with
+ * bit 0; `%*` means any stripe. Everything is deterministic: names, clock (NOW) and secret.
+ *
+ * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v]..., INCR k n, INCRF k x, INCREX k n low high, APPEND k v,
+ *   SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new, EXPIRE k at, PERSIST k, RENAME a b, RENAMENX a b, COPY a b,
+ *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
+ *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
+ * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
+ *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER
+ * Of the harness:        NOW ms, DB n, POLICY n, FILLQUAD stripe quad left, FILLSLABS stripe, FILLPOOL left, FIELDS k n v,
+ *   KEYS stripe n v, RANDOM seed n
+ */
+#ifndef FRIDGE_TESTS_SCRIPT_H
+#define FRIDGE_TESTS_SCRIPT_H
+
+#include "store/store.h"
+
+#define FIRST_NOW 10000u /* below any machine's uptime: a latch that is held is probed at once, not waited for */
+
+/* Somebody who does things to a store. */
+typedef struct actor {
+    segment *s;
+    store *st;
+    uint64_t now_ms;
+    uint32_t db;
+    fr_error err;
+} actor;
+
+/* script_run runs all commands; the status of the last one that failed, or FR_OK. */
+fr_status script_run(actor *a, const char *script);
+
+/* script_name: the n-th name with these properties; stripe, quad and bit may be -1. */
+void script_name(const segment *s, int stripe, int quad, int bit, unsigned n, char out[16]);
+
+#endif
