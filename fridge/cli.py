@@ -153,6 +153,8 @@ def _serve(options: argparse.Namespace) -> int:
     try:
         from fridge.server import start
     except ModuleNotFoundError as error:
+        if error.name not in ("uvloop", "prometheus_client"):
+            raise
         raise CommandError(f"the server needs {error.name}: pip install 'fridge-sidecar[server]'") from None
     try:
         return start.serve(settings, contents.tables, file, os.environ, sys.stdout)

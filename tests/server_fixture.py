@@ -175,7 +175,7 @@ def serving(*arguments: str, workers: int = 1, environment: Mapping[str, str] | 
                "--http", f"127.0.0.1:{http_port}", *arguments]  # fmt: skip
     variables = {k: v for k, v in os.environ.items() if not k.startswith("FRIDGE_")} | dict(environment or {})
     with open(place / "out", "w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True, env=variables)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, text=True, env=variables, cwd="/")
     server = Server(process, place, port, http_port, command, variables)
     try:
         wait_until(server.is_up, "the server says where its doors are", START_SECONDS)
@@ -197,4 +197,4 @@ def run_fridge(*arguments: str, environment: Mapping[str, str] | None = None, ti
     """Run `fridge ...` to its end and return what it said."""
     variables = {k: v for k, v in os.environ.items() if not k.startswith("FRIDGE_")} | dict(environment or {})
     return subprocess.run([sys.executable, "-m", "fridge", *arguments], capture_output=True, text=True, timeout=timeout,
-                          env=variables, input=text_input, check=False)  # fmt: skip
+                          env=variables, input=text_input, check=False, cwd="/")  # fmt: skip

@@ -71,10 +71,9 @@ static uint64_t pool_word_at(const segment *s, uint64_t page) { return s->l.pool
 
 static uint64_t pool_size(segment *s) { return ld8(&segment_super(s)->size) / s->g.page_size; }
 
-/* Bits that are in use, or were at the start of this transaction. */
+/* Bits that are in use, or were at any time in this transaction. */
 static uint64_t pool_taken(txn *t, uint64_t page) {
-    uint64_t at = pool_word_at(t->s, page);
-    return ld8(SEG_AT(t->s, at, uint64_t)) | txn_ld(t, at);
+    return txn_ever(t, pool_word_at(t->s, page));
 }
 
 /* The first run of `want` free pages in [from, to), or the longest one when `longest`; returns its length. */
@@ -162,13 +161,12 @@ static void block_take(txn *t, uint32_t stripe, unsigned class, uint64_t page, u
     if (FR_UNLIKELY(bits_full(view, t->s->l.class_blocks[class]))) list_unlink(t, stripe, class, page);
 }
 
-/* A block of this page that is free now and was free before the transaction, or -1. */
+/* A block of this page that is free and was free all through the transaction, or -1. */
 static int block_pick(txn *t, uint64_t page, uint32_t blocks, page_bits *view) {
     page_bits all = bits_of(blocks);
     *view = view_bits(t, page);
     for (uint32_t w = 0; w < 2; w++) {
-        uint64_t before = ld8(SEG_AT(t->s, page + PAGE_BITS, uint64_t) + w);
-        uint64_t avail = all.word[w] & ~(before | view->word[w]);
+        uint64_t avail = all.word[w] & ~txn_ever(t, page + PAGE_BITS + w * 8);
         if (avail) return (int)(w * 64 + (uint32_t)__builtin_ctzll(avail));
     }
     return -1;

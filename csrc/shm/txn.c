@@ -218,19 +218,21 @@ void txn_put_slow(txn *t, uint64_t target, uint64_t value) {
         t->err->status = FR_OOM; /* txn_commit refuses */
         return;
     }
+    if (t->n == TXN_INLINE) chain_rebuild(t); /* the chains of an earlier, longer write set are still there */
     t->rec[t->n++] = (record){target, value};
     t->bloom |= txn_bloom_bit(target & ~(uint64_t)RECORD_KIND);
-    if (t->chain) chain_add(t, t->n - 1);
+    chain_add(t, t->n - 1);
 }
 
 void txn_rollback(txn *t, uint32_t mark) {
     if (mark == t->n) return;
     t->n = mark; /* the bloom keeps bits of what went: they cost a look, no more */
-    if (t->chain) chain_rebuild(t);
+    if (mark > TXN_INLINE) chain_rebuild(t);
 }
 
+/* Records are chained once there are more than TXN_INLINE of them: txn_put adds the first ones without a look at chains. */
 static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
-    if (t->chain) {
+    if (t->n > TXN_INLINE) {
         for (uint32_t i = t->chain[chain_slot(t, off)]; i != CHAIN_END; i = t->chain[t->cap + i]) {
             if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
             *value = t->rec[i].value;
@@ -244,6 +246,16 @@ static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
         return true;
     }
     return false;
+}
+
+uint64_t txn_ever_slow(txn *t, uint64_t off) {
+    uint64_t ever = ld8(SEG_AT(t->s, off, uint64_t));
+    bool chained = t->n > TXN_INLINE;
+    for (uint32_t i = chained ? t->chain[chain_slot(t, off)] : 0; chained ? i != CHAIN_END : i < t->n;
+         i = chained ? t->chain[t->cap + i] : i + 1) {
+        if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) == off) ever |= t->rec[i].value;
+    }
+    return ever;
 }
 
 /* --- a stripe's journal ------------------------------------------------------------------------------------------ */
@@ -387,7 +399,7 @@ static void write_record(record *to, const record *r) {
 /* Is this page's bit set by the write set, though not in memory? Then it is not free to spill to. */
 static bool page_free(txn *t, uint64_t page) {
     uint64_t word = t->s->l.poolmap + page / 64 * 8, bit = UINT64_C(1) << (page % 64);
-    return !((ld8(SEG_AT(t->s, word, uint64_t)) | txn_ld(t, word)) & bit);
+    return !(txn_ever(t, word) & bit);
 }
 
 static uint64_t next_free_page(txn *t, uint64_t from) {
@@ -481,7 +493,7 @@ static void apply(txn *t, const record *rec, uint32_t n) {
 
 static fr_status write_journal(txn *t, stripe *st, uint64_t *committed) {
     if (t->n <= t->s->g.journal_records) {
-        for (uint32_t i = 0; i < t->n; i++) write_record(&st->journal[i], &t->rec[i]);
+        fill(st->journal, t->rec, t->n * sizeof(record)); /* nobody believes it before the commit store */
         *committed = JSTATE_NEXT(st->jstate, t->n);
         return FR_OK;
     }

@@ -153,6 +153,15 @@ static inline uint64_t txn_ld(txn *t, uint64_t off) {
     return ld8(SEG_AT(t->s, off, uint64_t));
 }
 
+uint64_t txn_ever_slow(txn *t, uint64_t off);
+
+/* txn_ever: the bits that a word has in memory, or had at any time in this transaction. For bitmaps: what was taken and
+ * given back by one transaction still has records of it in flight, so it is not free before the commit. */
+static inline uint64_t txn_ever(txn *t, uint64_t off) {
+    if (FR_UNLIKELY(t->bloom & txn_bloom_bit(off))) return txn_ever_slow(t, off);
+    return ld8(SEG_AT(t->s, off, uint64_t));
+}
+
 /* txn_put appends a record. It cannot fail: memory for the write set that cannot be had makes txn_commit return
  * FR_OOM. */
 void txn_put_slow(txn *t, uint64_t target, uint64_t value);

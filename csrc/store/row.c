@@ -221,7 +221,7 @@ static void bitmap_set(txn *t, const table *tb, uint64_t i, bool used) {
  * freed. False when there is none. */
 static bool pick_in_word(txn *t, const table *tb, uint64_t w, bool clean, uint64_t *image) {
     uint64_t at = tb->bitmap_off + w * 8, used = txn_ld(t, at);
-    if (clean) used |= ld8(SEG_AT(t->s, at, uint64_t));
+    if (clean) used = txn_ever(t, at);
     if (used == UINT64_MAX) return false;
     *image = w * 64 + (uint64_t)__builtin_ctzll(~used);
     return *image < tb->images;

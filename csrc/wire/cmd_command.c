@@ -223,7 +223,7 @@ fr_status cmd_command_list(context *c) {
         reply_text(c->out, command_table[i].name);
         n++;
     }
-    reply_close(c->out, mark, '~', n);
+    reply_close(c->out, mark, filter ? '*' : '~', n); /* as redis-server, which makes the plain list a set */
     return FR_OK;
 }
 

@@ -163,6 +163,8 @@ fr_status command_route(context *c) {
     return FR_UNLIKELY(c->cmd->keys != KEYS_RANGE) ? route_pair(c) : FR_OK;
 }
 
+#define LATCH_WAIT_MS 1 /* session_feed never blocks longer; the session is parked instead */
+
 /* --- execution --------------------------------------------------------------------------------------------------- */
 
 static void stripes_of_keys(context *c) {
@@ -194,6 +196,14 @@ static fr_status run_op(store *st, txn *t, void *p) {
     return c->cmd->run(c);
 }
 
+/* latched runs the handler under the latches of its keys; for writes, and for reads that lost too many races. */
+static fr_status latched(context *c) {
+    stripes_of_keys(c);
+    fr_status status = store_write(c->st, c->now, LATCH_WAIT_MS, &c->s->stripes, run_op, c, c->err);
+    stripes_clear(c);
+    return status;
+}
+
 static fr_status execute(context *c) {
     uint32_t flags = c->cmd->flags;
     c->attempt = 0;
@@ -202,18 +212,11 @@ static fr_status execute(context *c) {
     if (!(flags & (C_WRITE | C_READONLY)) || flags & C_DIRECT) return c->cmd->run(c);
     fr_status status = command_route(c);
     if (FR_UNLIKELY(status != FR_OK)) return status;
-    if (flags & C_WRITE) {
-        stripes_of_keys(c);
-        status = store_write(c->st, c->now, 1, &c->s->stripes, run_op, c, c->err);
-        stripes_clear(c);
-    } else if (c->key_count) {
-        stripes_of_keys(c);
-        status = store_read(c->st, c->now, &c->s->stripes, run_op, c, c->err);
-        stripes_clear(c);
-    } else {
+    if (!(flags & C_WRITE)) {
         status = store_read(c->st, c->now, NULL, run_op, c, c->err);
+        if (FR_LIKELY(status != FR_BUSYREAD)) return status;
     }
-    return status;
+    return latched(c);
 }
 
 /* --- statistics -------------------------------------------------------------------------------------------------- */

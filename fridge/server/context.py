@@ -65,7 +65,7 @@ class Context:
             resident=sum(u.resident for u in taken.values()),
             cpu=(sum(u.system for u in taken.values()), sum(u.user for u in taken.values())),
             statistics={s.name: s for s in statistics},
-            commands=[since.reduce_command(c) for c in segment.command_statistics()] if with_commands else [],
+            commands=since.reduce_commands(segment.command_statistics()) if with_commands else [],
             keyspace=segment.keyspace(),
             tables=list(segment.tables()),
             processes=list(segment.processes()),

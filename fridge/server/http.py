@@ -82,8 +82,7 @@ class HttpServer:
         keep = True
         while keep:
             try:
-                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), IDLE_SECONDS)
-                request = parse_request(head)
+                request = parse_request(await asyncio.wait_for(read_head(reader), IDLE_SECONDS))
                 response, keep = self._answer(request), request.keep
                 head_only = request.method == "HEAD"
             except asyncio.IncompleteReadError:
@@ -106,6 +105,24 @@ class HttpServer:
         except Exception:  # one broken answer must not end the housekeeper
             log.exception("cannot answer %s", request.path)
             return Response(500, _PLAIN, b"internal error; see the server's log\n")
+
+
+async def read_head(reader: asyncio.StreamReader) -> bytes:
+    """The request line and headers, the empty line included.
+
+    Raises:
+        ValueError: the first line is no HTTP request; whoever speaks another protocol here learns it at once.
+        asyncio.LimitOverrunError: too long.
+        asyncio.IncompleteReadError: the peer closed.
+    """
+    head = await reader.readuntil(b"\r\n")
+    if not head.endswith((b" HTTP/1.1\r\n", b" HTTP/1.0\r\n")):
+        raise ValueError("this is the HTTP door, and that is no HTTP/1.1 request")
+    while not head.endswith(b"\r\n\r\n"):
+        head += await reader.readuntil(b"\r\n")
+        if len(head) > HEADERS_MAX:
+            raise asyncio.LimitOverrunError("headers are too long", len(head))
+    return head
 
 
 def parse_request(head: bytes) -> Request:

@@ -99,10 +99,15 @@ class Baseline:
         """A statistic since the baseline."""
         return replace(statistic, value=statistic.value - self.statistics.get(statistic.name, 0))
 
-    def reduce_command(self, c: CommandStatistic) -> CommandStatistic:
-        """A command's statistic since the baseline."""
-        calls, usec, rejected, failed = self.commands.get(c.name, (0, 0, 0, 0))
-        return CommandStatistic(c.name, c.calls - calls, c.usec - usec, c.rejected - rejected, c.failed - failed)
+    def reduce_commands(self, found: Iterable[CommandStatistic]) -> list[CommandStatistic]:
+        """Commands' statistics since the baseline; those that were not called since are left out."""
+        reduced = []
+        for c in found:
+            calls, usec, rejected, failed = self.commands.get(c.name, (0, 0, 0, 0))
+            if c.calls > calls or c.rejected > rejected:
+                since = CommandStatistic(c.name, c.calls - calls, c.usec - usec, c.rejected - rejected, c.failed - failed)
+                reduced.append(since)
+        return reduced
 
 
 class SharedSettings:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from fridge import path as segment_path
-from fridge import segment
+from fridge import room, segment
 from fridge._native import lib, text
 from fridge.config import Settings, TableDeclaration
 from fridge.errors import FridgeError, OutOfMemoryError
@@ -42,6 +42,8 @@ def serve(settings: Settings, tables: Sequence[TableDeclaration], config_file: s
     logging.basicConfig(level=LEVELS[settings.loglevel], format="fridge: %(message)s", stream=sys.stderr)
     where = _segment_path(settings, environment)
     notifier = Notifier(environment)
+    if not os.path.lexists(where):
+        check_room(where, settings.size)
     try:
         doors = open_doors(settings, environment)
     except DoorError as error:
@@ -76,6 +78,17 @@ def _segment_path(settings: Settings, environment: Mapping[str, str]) -> str:
     except OSError as error:
         raise StartError(f"cannot create {os.path.dirname(where)}: {error.strerror}") from None
     return where
+
+
+def check_room(where: str, size: int) -> None:
+    """Refuse a new segment that could not grow to its size. Raises StartError."""
+    directory = os.path.dirname(where)
+    free, limit = room.free_bytes(directory), room.memory_limit()
+    if size > free:
+        raise StartError(f"segment {where} of {human(size)} does not fit: {directory} has {human(free)} free; give a smaller --size"
+                         " (or the container a larger /dev/shm)")  # fmt: skip
+    if limit is not None and size > limit:
+        raise StartError(f"segment {where} of {human(size)} does not fit the memory limit of {human(limit)}; give a smaller --size")
 
 
 def open_segment(settings: Settings, where: str) -> Segment:

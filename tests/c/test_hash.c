@@ -410,7 +410,7 @@ static void iteration_of_nothing(void) {
 /* --- against a model ---------------------------------------------------------------------------------------------------- */
 
 #define MODEL 700
-static char model[MODEL][80];
+static char model[MODEL][88];
 
 static uint64_t next_random(uint64_t *seed) {
     *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
@@ -428,10 +428,11 @@ static void model_step(store *st, uint64_t *seed, unsigned fields) {
     }
     if (what == 2) {
         op o = {.run = do_hincr, .name = "h", .field = text_of(field), .by = 3};
-        char *end = model[i];
+        char *end = "";
         long long now = model[i][0] ? strtoll(model[i] + 1, &end, 10) : 0;
-        CHECK_STATUS(write_op(st, &o), *end ? FR_HASHNOTINT : FR_OK);
-        if (!*end) snprintf(model[i], sizeof model[i], "=%lld", now + 3);
+        bool number = *end == 0 && model[i][1] != (model[i][0] ? 0 : 1);
+        CHECK_STATUS(write_op(st, &o), number ? FR_OK : FR_HASHNOTINT);
+        if (number) snprintf(model[i], sizeof model[i], "=%lld", now + 3);
         return;
     }
     if (what < 6) snprintf(value, sizeof value, "%llu", (unsigned long long)next_random(seed) >> next_random(seed) % 31);

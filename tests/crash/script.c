@@ -465,11 +465,11 @@ static fr_status fill_one(actor *a, const char *name, const char *value) {
     return script_run(a, line);
 }
 
-/* Names from 200 on: operations take theirs from the beginning. All with prefix bit 0, so that they stay together. */
-static fr_status fill_quad(actor *a, int stripe, int quad, unsigned left) {
+/* Names from 100 on: operations take theirs from the beginning. With one prefix bit they stay together when split. */
+static fr_status fill_quad(actor *a, int stripe, int quad, unsigned left, int bit) {
     char name[16];
-    for (unsigned i = 200; i < 300; i++) {
-        script_name(a->s, stripe, quad, 0, i, name);
+    for (unsigned i = 100; i < 200; i++) {
+        script_name(a->s, stripe, quad, bit, i, name);
         if (quad_free(a, (uint32_t)stripe, name) <= left) return FR_OK;
         fr_status status = fill_one(a, name, "1");
         if (status != FR_OK) return status;
@@ -510,6 +510,35 @@ static fr_status fill_pool(actor *a, uint64_t left) {
         if (status != FR_OK && status != FR_OOM) return status;
         if (pages_free(a->s) == had) break;
     }
+    return FR_OK;
+}
+
+/* Pages taken one by one and given back with a gap after each: no run of two is left. */
+static fr_status fragment(actor *a, unsigned n) {
+    char name[16], line[64];
+    fr_status status = fill_pool(a, 0);
+    for (unsigned i = 0; i < 60 && status == FR_OK; i++) {
+        script_name(a->s, -1, -1, -1, 400 + i, name);
+        snprintf(line, sizeof line, "SET %s p*300", name);
+        if (i == 0) status = script_run(a, "DEL %*.300");
+        if (script_run(a, line) != FR_OK) break;
+    }
+    for (unsigned i = 0; i < 2 * n && status == FR_OK; i += 2) {
+        script_name(a->s, -1, -1, -1, 400 + i, name);
+        snprintf(line, sizeof line, "DEL %s", name);
+        status = script_run(a, line);
+    }
+    return status;
+}
+
+/* Gives the slot up as segment_close does: what it counted stays for the next registrant to fold. */
+static fr_status leave(actor *a) {
+    static uint64_t idle[256];
+    uint64_t *state = &SEG_AT(a->s, a->s->l.procs, proc)[a->s->me->slot].state;
+    *state |= 3;
+    segment_set_dead(a->s, a->s->me->slot, true);
+    *a->s->me = (identity){0, 0};
+    a->s->stats = idle;
     return FR_OK;
 }
 
@@ -567,7 +596,9 @@ static fr_status harness_word(actor *a, const words *ws, bool *known) {
         segment_super(a->s)->shared_settings[SETTING_SAMPLES] = 5;
         return FR_OK;
     }
-    if (is(name, "FILLQUAD")) return fill_quad(a, (int)one, (int)two, (unsigned)number(ws->w[3]));
+    if (is(name, "FILLQUAD")) return fill_quad(a, (int)one, (int)two, (unsigned)number(ws->w[3]), (int)number(ws->w[4]));
+    if (is(name, "FRAGMENT")) return fragment(a, (unsigned)one);
+    if (is(name, "LEAVE")) return leave(a);
     if (is(name, "FILLSLABS")) return fill_slabs(a, (int)one);
     if (is(name, "FILLPOOL")) return fill_pool(a, (uint64_t)one);
     if (is(name, "FIELDS")) return add_fields(a, ws->w[1], (unsigned)two, ws->w[3]);

@@ -10,8 +10,8 @@
  *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER
- * Of the harness:        NOW ms, DB n, POLICY n, FILLQUAD stripe quad left, FILLSLABS stripe, FILLPOOL left, FIELDS k n v,
- *   KEYS stripe n v, RANDOM seed n
+ * Of the harness:        NOW ms, DB n, POLICY n, FILLQUAD stripe quad left bit, FILLSLABS stripe, FILLPOOL left,
+ *   FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, LEAVE
  */
 #ifndef FRIDGE_TESTS_SCRIPT_H
 #define FRIDGE_TESTS_SCRIPT_H

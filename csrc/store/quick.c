@@ -1,0 +1,151 @@
+/* quick.c - see quick.h. */
+#include "store/quick.h"
+
+#include "shm/index.h"
+
+/* Where a key's block is, as the stripe's index says now. */
+typedef struct place {
+    stripe *st;
+    uint64_t seq, *slot_at, slot, off, version, meta, body;
+} place;
+
+/* The segment of the index for a tag, or 0. */
+static inline uint64_t index_page(segment *s, uint64_t root, uint32_t tag) {
+    unsigned depth = (unsigned)(root >> 32 & 63);
+    uint64_t entry = root, off = (root & UINT64_C(0xffffffff)) << 4;
+    if (depth) {
+        if (FR_UNLIKELY(depth > INDEX_PREFIX_BITS || !segment_holds(s, off, UINT64_C(8) << depth))) return 0;
+        entry = ld8(SEG_AT(s, off, uint64_t) + (tag >> (INDEX_PLACE_BITS + INDEX_PREFIX_BITS - depth)));
+        off = (entry & UINT64_C(0xffffffff)) << 4;
+    }
+    return FR_LIKELY(entry && off % s->g.page_size == 0 && segment_holds(s, off, s->g.page_size)) ? off : 0;
+}
+
+/* Is the block behind this slot word the key's, settled, and a plain short string? FR_NOKEY: another key. */
+static inline fr_status examine(segment *s, const key *k, uint64_t slot, place *p) {
+    uint32_t size = heap_class_size(s, SLOT_CLASS(slot));
+    p->off = SLOT_OFF(slot);
+    if (FR_UNLIKELY(size == 0 || !segment_holds(s, p->off, size))) return FR_RETRY;
+    const uint64_t *block = SEG_AT(s, p->off, uint64_t);
+    p->version = ld8(&block[0]);
+    p->meta = ld8(&block[1]);
+    if (FR_UNLIKELY(p->version & 1 || META_KIND(p->meta) != KIND_STRING || META_SPACE(p->meta) != k->space ||
+                    META_FLAGS(p->meta) & ~FLAG_INT)) {
+        return FR_RETRY;
+    }
+    p->body = BLOCK_HEAD + FR_ALIGN((uint64_t)META_KLEN(p->meta), 8);
+    if (FR_UNLIKELY(p->body + META_VLEN(p->meta) > size)) return FR_RETRY;
+    if (META_KLEN(p->meta) != k->name.n || memcmp(&block[2], k->name.p, k->name.n)) return FR_NOKEY;
+    return FR_OK;
+}
+
+static fr_status find(segment *s, const key *k, place *p) {
+    uint32_t tag = INDEX_TAG(k->hash);
+    p->st = segment_stripe(s, k->stripe);
+    p->seq = ld8(&p->st->seq);
+    uint64_t root = ld8(&p->st->root), page = index_page(s, root, tag);
+    if (FR_UNLIKELY(p->seq & 1 || page == 0)) return FR_RETRY;
+    uint64_t *quad = SEG_AT(s, page + (tag >> 2 & 15 & (s->g.page_size / 256 - 1)) * 256, uint64_t);
+    for (uint32_t b = 0; b < 4; b++) {
+        uint64_t *bucket = quad + ((b ^ (tag & 3)) << 3);
+        for (uint32_t i = 0; i < 8; i++) {
+            p->slot = ld8(&bucket[i]);
+            if (FR_LIKELY(SLOT_TAG(p->slot) != tag || p->slot == 0)) continue;
+            p->slot_at = &bucket[i];
+            fr_status status = examine(s, k, p->slot, p);
+            if (FR_LIKELY(status != FR_NOKEY)) return status;
+        }
+    }
+    return ld8(&p->st->seq) == p->seq ? FR_NOKEY : FR_RETRY;
+}
+
+fr_status quick_get(store *st, const key *k, quick_value *out) {
+    place p;
+    if (FR_UNLIKELY(k->table != NO_TABLE || ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
+    fr_status status = find(st->s, k, &p);
+    if (FR_UNLIKELY(status != FR_OK)) return status;
+    out->slot_at = p.slot_at;
+    out->slot = p.slot;
+    out->block = SEG_AT(st->s, p.off, uint64_t);
+    out->version = p.version;
+    out->seq_at = &p.st->seq;
+    out->seq = p.seq;
+    out->p = SEG_AT(st->s, p.off + p.body, const char);
+    out->n = META_VLEN(p.meta);
+    out->is_int = META_FLAGS(p.meta) & FLAG_INT;
+    if (out->is_int) out->i = (int64_t)ld8((const uint64_t *)out->p);
+    return FR_OK;
+}
+
+/* --- writing --------------------------------------------------------------------------------------------------------- */
+
+/* Takes the latch if it is free and everything is in its ordinary state. */
+static inline bool begin(store *st, const key *k) {
+    segment *s = st->s;
+    superblock *super = segment_super(s);
+    if (FR_UNLIKELY(s->readonly || s->me->word == 0 || k->table != NO_TABLE)) return false;
+    if (FR_UNLIKELY(ld8(&super->damaged) || ld8(&super->shared_settings[SETTING_POLICY]) || ld8(&super->doorbells))) return false;
+    if (FR_UNLIKELY(!latch_try(s, k->stripe))) return false;
+    if (FR_LIKELY(key_current(st, k))) return true;
+    latch_drop(s, k->stripe);
+    return false;
+}
+
+/* txn_commit's stores for one block: words of `body` under a new version. */
+static inline void commit(segment *s, const place *p, const uint64_t *words, uint32_t n) {
+    stripe *st = p->st;
+    uint64_t version = st->clock + 2, *body = SEG_AT(s, p->off + p->body, uint64_t), *block = SEG_AT(s, p->off, uint64_t);
+    uint64_t committed = ((st->jstate >> 16) + 1) << 16 | (n + 1);
+    st8(&st->clock, version);
+    st8(&st->journal[0].target, p->off | RECORD_VERSION);
+    st8(&st->journal[0].value, version);
+    for (uint32_t i = 0; i < n; i++) {
+        st8(&st->journal[i + 1].target, p->off + p->body + i * 8);
+        st8(&st->journal[i + 1].value, words[i]);
+    }
+    st8(&st->jstate, committed); /* COMMIT */
+    st8(block, version | 1);
+    for (uint32_t i = 0; i < n; i++) st8(&body[i], words[i]);
+    st8(block, version);
+    st8(&st->jstate, committed & ~UINT64_C(0xffff));
+}
+
+static inline fr_status finish(segment *s, const key *k, fr_status status) {
+    latch_drop(s, k->stripe);
+    if (FR_UNLIKELY(s->lost)) return FR_LOST;
+    if (status == FR_OK) stat_add(s, STAT_transactions, 1);
+    return status == FR_NOKEY ? FR_RETRY : status;
+}
+
+fr_status quick_set(store *st, const key *k, span bytes) {
+    place p;
+    uint64_t words[OVERWRITE_MAX / 8];
+    int64_t i;
+    uint32_t n = (uint32_t)(FR_ALIGN(bytes.n, 8) / 8);
+    if (FR_UNLIKELY(bytes.n == 0 || bytes.n > OVERWRITE_MAX || n + 1 > st->s->g.journal_records)) return FR_RETRY;
+    if (FR_UNLIKELY(!begin(st, k))) return FR_RETRY;
+    fr_status status = find(st->s, k, &p);
+    bool is_int = bytes.n <= 20 && text_int64(bytes, &i);
+    if (status == FR_OK && is_int != (bool)(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
+    if (status == FR_OK && !is_int && META_VLEN(p.meta) != bytes.n) status = FR_RETRY;
+    if (FR_LIKELY(status == FR_OK)) {
+        words[n - 1] = 0;
+        if (is_int) words[0] = (uint64_t)i;
+        else memcpy(words, bytes.p, bytes.n);
+        commit(st->s, &p, words, is_int ? 1 : n);
+    }
+    return finish(st->s, k, status);
+}
+
+fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out) {
+    place p;
+    if (FR_UNLIKELY(!begin(st, k))) return FR_RETRY;
+    fr_status status = find(st->s, k, &p);
+    if (status == FR_OK && !(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
+    if (FR_LIKELY(status == FR_OK)) {
+        int64_t now = (int64_t)ld8(SEG_AT(st->s, p.off + p.body, uint64_t));
+        if (FR_UNLIKELY(__builtin_add_overflow(now, by, out))) status = FR_OVERFLOW;
+        else commit(st->s, &p, (const uint64_t *)out, 1);
+    }
+    return finish(st->s, k, status);
+}

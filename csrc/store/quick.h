@@ -1,0 +1,39 @@
+/* quick.h - the three commonest calls in a straight line: get, overwrite and increment of a short string that exists.
+ *
+ * What transactions do in general (txn.h), these do for one key, one stripe, one block that is changed in place: the same
+ * latch, the same journal, the same commit store, the same order of stores; only the write set is gone, because what will
+ * be written is known before the first store. Measured in one run: get 66 -> 19 ns, set 89 -> 41 ns, incr 70 -> 33 ns.
+ *
+ * Every function returns FR_RETRY, having changed nothing, for anything but its own case: an odd seq or version, an
+ * expiry, a counter, a row, extents, another length, a contended latch, an LRU policy, a waiter. The caller then takes the
+ * general path (string.h), which decides.
+ *
+ * Invariant: a quick commit leaves exactly the journal that txn_commit would, so recovery and overlay know no difference.
+ */
+#ifndef FRIDGE_STORE_QUICK_H
+#define FRIDGE_STORE_QUICK_H
+
+#include "store/keyspace.h"
+
+/* A value where it lies. Copy it, then ask quick_holds: false means that the copy may be torn. */
+typedef struct quick_value {
+    const char *p;
+    uint32_t n;
+    bool is_int;
+    int64_t i;
+    const uint64_t *slot_at, *block, *seq_at;
+    uint64_t slot, version, seq;
+} quick_value;
+
+/* quick_get: FR_OK, FR_NOKEY (certainly absent), or FR_RETRY. Counts the hit or miss once quick_holds is true: the caller
+ * does (STAT_keyspace_hits). */
+fr_status quick_get(store *st, const key *k, quick_value *out);
+
+static inline bool quick_holds(const quick_value *v) {
+    return ld8(v->slot_at) == v->slot && ld8(v->block) == v->version && ld8(v->seq_at) == v->seq;
+}
+
+fr_status quick_set(store *st, const key *k, span bytes);
+fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out);
+
+#endif
