@@ -442,14 +442,11 @@ uint32_t fridge_table_next(store *st, uint32_t from, fridge_table *out) {
 
 /* --- sessions ------------------------------------------------------------------------------------------------------- */
 
-int fridge_feed(struct session *s, const char *data, size_t n, fridge_step *step) {
-    session_facts facts;
+uint64_t fridge_feed(struct session *s, const char *data, size_t n, const char **out) {
+    session_facts facts = {.query_bytes = 0};
     feed_result result = session_feed(s, data, n, clock_boot_ms(), clock_wall_ms());
-    step->out_bytes = session_output(s, &step->out);
-    step->held_bytes = 0;
-    if (result == FEED_MORE) {
-        session_describe(s, &facts);
-        step->held_bytes = facts.query_bytes;
-    }
-    return result;
+    uint64_t bytes = session_output(s, out);
+    if (bytes) session_sent(s, bytes); /* all of it: what was handed out stays where it is until the next feed */
+    if (result == FEED_MORE) session_describe(s, &facts);
+    return (uint64_t)result | (facts.query_bytes ? 8 : 0) | bytes << 4;
 }

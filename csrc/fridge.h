@@ -157,14 +157,12 @@ FRIDGE_API uint32_t fridge_table_next(store *st, uint32_t from, fridge_table *ou
 
 /* --- sessions: what a server does with each read, in one call -------------------------------------------------------- */
 
-/* What a feed left behind: output to send (session_sent says how much was), and bytes of an unfinished request. */
-typedef struct fridge_step {
-    const char *out;
-    uint64_t out_bytes, held_bytes;
-} fridge_step;
+/* fridge_feed is session_feed with the clocks read here, and hands out all output at once: *out is valid until the next
+ * call on the session and counts as sent. Returns, in one number because this is the one call that a server makes for
+ * each read: the feed_result (bits 0-2), whether bytes of an unfinished request are held (bit 3), and from bit 4 on how
+ * many bytes of output there are. */
 struct session;
-/* session_feed with the clocks read here; returns enum feed_result. */
-FRIDGE_API int fridge_feed(struct session *s, const char *data, size_t n, fridge_step *step);
+FRIDGE_API uint64_t fridge_feed(struct session *s, const char *data, size_t n, const char **out);
 
 /* --- strings, hashes, rows, counters, locks: the object calls of the mmap door go here, a section a noun ------------- */
 

@@ -1,6 +1,8 @@
 /* hot.c - see hot.h. Sections: strings and keys; hashes; counters. Rows are in hot_row.c. */
 #include "hot_try.h"
 
+span hot_int_text(int64_t v, char buf[VALUE_TEXT]) { return (span){buf, int64_text(v, buf)}; }
+
 /* --- strings and keys ------------------------------------------------------------------------------------------------- */
 
 typedef struct get_call {
@@ -120,13 +122,12 @@ static fr_status set_with_op(store *st, txn *t, void *ctx) {
     set_with_call *w = ctx;
     hot_set_call *c = w->c;
     set_result r;
-    if (c->old) c->old->to = NULL;
     fr_status status = str_set(st, t, &w->k, c->bytes, &c->o, &r);
     if (status != FR_OK) return status;
     c->done = r.done;
     c->existed = r.existed;
     c->version = r.version;
-    return c->old && r.old.kind != VALUE_NONE ? deliver(st->s, c->old, &r.old) : FR_OK;
+    return FR_OK;
 }
 
 fr_status hot_set_with(store *st, uint32_t db, hot_set_call *c, bool wait, fr_error *err) {

@@ -31,6 +31,9 @@ typedef struct hot_sink {
     size_t n;
 } hot_sink;
 
+/* hot_int_text prints v into buf. */
+FRIDGE_API span hot_int_text(int64_t v, char buf[VALUE_TEXT]);
+
 /* --- strings and keys ----------------------------------------------------------------------------------------------- */
 
 FRIDGE_API fr_status hot_get(store *st, uint32_t db, span name, hot_sink *sink, bool *found, bool wait, fr_error *err);
@@ -39,12 +42,11 @@ FRIDGE_API fr_status hot_get_versioned(store *st, uint32_t db, span name, hot_si
 /* hot_set is a plain SET. */
 FRIDGE_API fr_status hot_set(store *st, uint32_t db, span name, span bytes, bool wait, fr_error *err);
 
-/* hot_set_with is SET with conditions; ttl_ms > 0 sets an expiry. The old value goes to sink if that is not NULL. */
+/* hot_set_with is SET with conditions; ttl_ms > 0 sets an expiry. */
 typedef struct hot_set_call {
     span name, bytes;
     set_options o;
     uint64_t ttl_ms;
-    hot_sink *old;
     bool done, existed; /* out */
     uint64_t version;   /* out */
 } hot_set_call;

@@ -35,7 +35,7 @@ class LocalClient:
         self._session = lib.session_new(segment.store, self._facts, 0)
         if self._session == ffi.NULL:
             raise MemoryError("no memory for a session")
-        self._step = ffi.new("fridge_step *")
+        self._out = ffi.new("char **")
 
     def close(self) -> None:
         """Free the session. Closing twice is harmless."""
@@ -54,15 +54,15 @@ class LocalClient:
         replies = Replies()
         parsed: list[Reply] = []
         data = request(words)
-        result = lib.fridge_feed(self._session, data, len(data), self._step)
+        got = lib.fridge_feed(self._session, data, len(data), self._out)
         while True:
-            if self._step.out_bytes:
-                parsed += replies.feed(bytes(ffi.buffer(self._step.out, self._step.out_bytes)))
-                lib.session_sent(self._session, self._step.out_bytes)
+            result = got & 7
+            if got >> 4:
+                parsed += replies.feed(ffi.unpack(self._out[0], got >> 4))
             if result == lib.FEED_HOST:
                 return ErrorReply(f"ERR {str(words[0]).upper()} concerns a server; ask one with redis-cli or `fridge stat`")
             if result == lib.FEED_PARKED:
                 time.sleep(PARKED_POLL)
             elif result != lib.FEED_FULL:
                 return parsed[-1] if parsed else None
-            result = lib.fridge_feed(self._session, ffi.NULL, 0, self._step)
+            got = lib.fridge_feed(self._session, ffi.NULL, 0, self._out)

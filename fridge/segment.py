@@ -103,17 +103,20 @@ class Segment:
         mode: of the file, likewise.
         owner: a further uid whose files are believed.
         name: what `fridge ps` shows.
+        sigbus_handler: whether the engine may install its handler, which turns a lost file into SegmentLost.
 
     Raises:
         FridgeError: a subclass says what is wrong with the file or the system.
     """
 
     def __init__(self, path: str, *, size: int = 0, create: bool = True, readonly: bool = False, prealloc: bool = False,
-                 mode: int = 0, owner: int | None = None, name: str = "") -> None:  # fmt: skip
+                 mode: int = 0, owner: int | None = None, name: str = "",
+                 sigbus_handler: bool = True) -> None:  # fmt: skip
         self.path = os.path.abspath(path)
         self._error = error_buffer()
         flags = (lib.FRIDGE_CREATE if create else 0) | (lib.FRIDGE_READONLY if readonly else 0)
         flags |= lib.FRIDGE_PREALLOC if prealloc else 0
+        flags |= 0 if sigbus_handler else lib.FRIDGE_NO_SIGBUS
         label = ffi.new("char[]", name.encode()) if name else ffi.NULL
         options = ffi.new("fridge_options *", {"size": size, "flags": flags, "mode": mode, "name": label})
         options.owner_plus1 = 0 if owner is None else owner + 1

@@ -62,6 +62,8 @@ typedef struct arg {
     char text[VALUE_TEXT];
 } arg;
 
+/* arg_owned takes the bytes of a new reference to str or bytes, or NULL. */
+int arg_owned(PyObject *owner, arg *a);
 int arg_key_slow(PyObject *o, arg *a);
 int arg_value_slow(PyObject *o, arg *a);
 

@@ -106,60 +106,38 @@ static bool ttl_of(PyObject *o, int64_t unit, uint64_t *ms) {
 }
 
 /* set_options_hot fills c from the usual options; false when they are unusual, contradictory or wrong: Python's. */
-static bool set_options_hot(PyObject *const *in, hot_set_call *c, bool *want_old) {
+static bool set_options_hot(PyObject *const *in, hot_set_call *c) {
     uint64_t ex, px;
-    int nx = flag(in[SET_ONLY_NX]), xx = flag(in[SET_ONLY_XX]), keep = flag(in[SET_KEEPTTL]), get = flag(in[SET_GET]);
+    int nx = flag(in[SET_ONLY_NX]), xx = flag(in[SET_ONLY_XX]), keep = flag(in[SET_KEEPTTL]);
     for (int i = SET_RARE; i < SET_TOTAL; i++)
         if (given(in[i])) return false;
-    if (nx + xx > 1 || keep > 1 || get > 1 || !ttl_of(in[SET_EX], 1000, &ex) || !ttl_of(in[SET_PX], 1, &px)) return false;
+    if (nx + xx > 1 || keep > 1 || flag(in[SET_GET]) || !ttl_of(in[SET_EX], 1000, &ex) || !ttl_of(in[SET_PX], 1, &px))
+        return false;
     if ((ex != 0) + (px != 0) + keep > 1) return false;
-    c->o = (set_options){.condition = nx ? SET_NX : xx ? SET_XX : SET_ALWAYS, .keep_ttl = keep, .want_old = get};
-    c->ttl_ms = ex + px;
-    *want_old = get;
+    *c = (hot_set_call){.o = {.condition = nx ? SET_NX : xx ? SET_XX : SET_ALWAYS, .keep_ttl = keep}, .ttl_ms = ex + px};
     return true;
-}
-
-static PyObject *set_with_options(SegmentObject *self, store *st, hot_set_call *c, bool want_old) {
-    bytes_sink b;
-    fr_error err;
-    fr_status status;
-    bool found = want_old;
-    bytes_init(&b);
-    b.cap = SIZE_MAX; /* a write cannot be made twice to fetch the old value */
-    c->old = want_old ? &b.sink : NULL;
-    if (want_old && c->bytes.n <= HOT_COPY_MAX) {
-        status = hot_set_with(st, self->db, c, false, &err);
-        if (hot_again(status)) status = hot_set_with(st, self->db, c, true, &err);
-    } else {
-        TRY(self, status, c->bytes.n > HOT_COPY_MAX && !want_old, hot_set_with(st, self->db, c, wait, &err));
-    }
-    found = want_old && status == FR_OK && c->existed;
-    if (status != FR_OK) {
-        bytes_drop(&b);
-        return fail_status(status, &err);
-    }
-    if (want_old) return bytes_result(&b, found, self->decode);
-    return Py_NewRef(c->done ? Py_True : Py_None);
 }
 
 static PyObject *set_slowly(PyObject *o, store *st, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     SELF;
     PyObject *in[FR_COUNTOF(set_parameters)];
     arg key, value;
+    fr_error err;
+    fr_status status;
     hot_set_call c;
-    bool want_old;
     if (take("set", args, nargs, names, set_parameters, 2, SET_TOTAL, in) < 0) return NULL;
-    if (!set_options_hot(in, &c, &want_old)) return hand_on(o, "_set", args, nargs, names);
+    if (!set_options_hot(in, &c)) return hand_on(o, "_set", args, nargs, names);
     if (arg_key(in[SET_NAME], &key) < 0) return NULL;
-    PyObject *out = NULL;
-    if (arg_value(in[SET_VALUE], &value) == 0) {
-        c.name = key.s;
-        c.bytes = value.s;
-        out = set_with_options(self, st, &c, want_old);
-        arg_free(&value);
+    if (arg_value(in[SET_VALUE], &value) < 0) {
+        arg_free(&key);
+        return NULL;
     }
+    c.name = key.s;
+    c.bytes = value.s;
+    TRY(self, status, value.s.n > HOT_COPY_MAX, hot_set_with(st, self->db, &c, wait, &err));
     arg_free(&key);
-    return out;
+    arg_free(&value);
+    return status == FR_OK ? Py_NewRef(c.done ? Py_True : Py_None) : fail_status(status, &err);
 }
 
 PyObject *keys_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {

@@ -88,7 +88,7 @@ static int type_refused(PyObject *o, const char *what) {
 }
 
 /* Bytes that `owner`, a new reference or NULL, holds. */
-static int owned_bytes(PyObject *owner, arg *a) {
+int arg_owned(PyObject *owner, arg *a) {
     char *p;
     Py_ssize_t n;
     if (!owner) return -1;
@@ -107,9 +107,9 @@ static int owned_bytes(PyObject *owner, arg *a) {
 static int buffer_bytes(PyObject *o, arg *a) {
     if (PyUnicode_Check(o) || PyBytes_Check(o)) {
         Py_INCREF(o);
-        return owned_bytes(o, a);
+        return arg_owned(o, a);
     }
-    if (PyByteArray_Check(o) || PyMemoryView_Check(o)) return owned_bytes(PyBytes_FromObject(o), a);
+    if (PyByteArray_Check(o) || PyMemoryView_Check(o)) return arg_owned(PyBytes_FromObject(o), a);
     return 1;
 }
 
@@ -122,10 +122,10 @@ int arg_value_slow(PyObject *o, arg *a) {
     int status = buffer_bytes(o, a), overflow;
     if (status <= 0) return status;
     if (PyBool_Check(o)) return type_refused(o, "value: convert it to str, bytes, int or float first");
-    if (PyFloat_Check(o)) return owned_bytes(PyObject_Repr(o), a);
+    if (PyFloat_Check(o)) return arg_owned(PyObject_Repr(o), a);
     if (!PyLong_Check(o)) return type_refused(o, "value: give str, bytes, int or float");
     long long v = PyLong_AsLongLongAndOverflow(o, &overflow);
-    if (overflow) return owned_bytes(PyObject_Str(o), a);
+    if (overflow) return arg_owned(PyObject_Str(o), a);
     if (v == -1 && PyErr_Occurred()) return -1;
     a->s = hot_int_text(v, a->text);
     return 0;

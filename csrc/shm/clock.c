@@ -1,7 +1,7 @@
 /* clock.c - the two clocks of segment.h.
  *
- * CLOCK_BOOTTIME counts suspend and no wall-clock jump moves it, but a time namespace shifts it: containers that share a
- * segment must agree, so the shift is taken off again. Both clocks are vdso calls (22 ns measured); the shift is read
+ * CLOCK_BOOTTIME counts suspend and no wall-clock jump moves it, but a time namespace shifts it: containers that share
+ * a segment must agree, so the shift is taken off again. Both clocks are vdso calls (22 ns measured); the shift is read
  * once per process and once more in a fork's child, which may be the first process of a new time namespace.
  */
 #include "shm/clock.h"

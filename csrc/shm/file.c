@@ -99,8 +99,8 @@ static fr_status check_believed(const char *path, const struct stat *st, const t
     }
     mode_t open_to = st->st_mode & 022 & ~t->mode;
     if (open_to) {
-        return segment_fail(err, FR_MODE, "%s has mode %04o: %s can write it; chmod it to %04o or set segment-perm", path,
-                            st->st_mode & 07777, open_to & 02 ? "everybody" : "its group",
+        return segment_fail(err, FR_MODE, "%s has mode %04o: %s can write it; chmod it to %04o or set segment-perm",
+                            path, st->st_mode & 07777, open_to & 02 ? "everybody" : "its group",
                             st->st_mode & 07777 & ~open_to);
     }
     return FR_OK;
@@ -111,7 +111,7 @@ static fr_status check_file_system(int fd, const char *path, fr_error *err) {
     if (fstatfs(fd, &fs) != 0) return FR_OK;
     uint32_t magic = (uint32_t)fs.f_type;
     if (magic != MAGIC_NFS && magic != MAGIC_SMB && magic != MAGIC_CIFS && magic != MAGIC_SMB2) return FR_OK;
-    return segment_fail(err, FR_SYSTEM, "%s is on a network file system, which cannot share memory: use /dev/shm or /run",
+    return segment_fail(err, FR_SYSTEM, "%s is on a network file system, which shares no memory: use /dev/shm or /run",
                         path);
 }
 
@@ -255,8 +255,8 @@ fr_status file_draft(const char *path, uint32_t mode, draft *d, fr_error *err) {
     return status;
 }
 
-/* Two creators of one name are kept apart by the lock file; link and rename without replacing only guard against a third
- * party. link + unlink is for file systems without RENAME_NOREPLACE. */
+/* Two creators of one name are kept apart by the lock file; link and rename without replacing only guard against a
+ * third party. link + unlink is for file systems without RENAME_NOREPLACE. */
 static int publish(draft *d, const char *path) {
     if (!d->temporary) {
         char self[32];

@@ -1,9 +1,9 @@
 /* file.h - the data file and the lock file as files: where they are, whether they may be believed, how they come to be.
  *
  * Invariants
- * 1. A file is believed only when it is regular, has one link, belongs to the effective user, root or the owner that the
- *    caller named, and is writable by nobody else unless the caller opened that on purpose. All of it is asked of the
- *    open descriptor, never of the name.
+ * 1. A file is believed only when it is regular, has one link, belongs to the effective user, root or the owner that
+ *    the caller named, and is writable by nobody else unless the caller opened that on purpose. All of it is asked of
+ *    the open descriptor, never of the name.
  * 2. A data file gets its name complete, or never.
  *
  * Leaves out: what is in the file (segment.c) and the locks on it (liveness.c).
@@ -24,8 +24,8 @@ typedef struct trust {
 /* file_resolve makes path canonical (malloc'd). make: creates the last directory when absent, and says so in *made. */
 fr_status file_resolve(const char *path, bool make, uint32_t mode, char **out, bool *made, fr_error *err);
 
-/* file_open opens what exists: FR_ABSENT (without text) when nothing has that name, FR_NOTSEGMENT for what is no regular
- * file, FR_STRANGER, FR_MODE. */
+/* file_open opens what exists: FR_ABSENT (without text) when nothing has that name, FR_NOTSEGMENT for what is no
+ * regular file, FR_STRANGER, FR_MODE. */
 fr_status file_open(const char *path, bool readonly, const trust *t, int *fd, struct stat *st, fr_error *err);
 
 /* file_open_lock opens or, when create, makes the lock file; *made says which. */

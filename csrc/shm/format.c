@@ -58,8 +58,7 @@ fr_status format_superblock(const geometry *g, uint64_t lock_ino, superblock *sb
     return status;
 }
 
-/* Writes a new segment into zeroed memory that nobody else can see: the only place where shared bytes are stored plainly.
- * Space 0 is never used, so that a zero word names no space. */
+/* Space 0 is never used, so that a zero word names no space. */
 void format_segment(segment *s, superblock *sb, uint64_t size) {
     uint64_t *spaces = SEG_AT(s, s->l.spaces, uint64_t), *poolmap = SEG_AT(s, s->l.poolmap, uint64_t);
     sb->size = size;

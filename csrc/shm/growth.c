@@ -1,7 +1,7 @@
 /* growth.c - the size of a segment: proving what is there, taking more, saying what there is room for.
  *
- * Invariant: size is raised only after fallocate(2) gave the memory, and never falls (layout.h, 2). Whoever is killed in
- * between leaves a file that is longer than its header says, which harms nobody and is used by the next growth.
+ * Invariant: size is raised only after fallocate(2) gave the memory, and never falls (layout.h, 2). Whoever is killed
+ * in between leaves a file that is longer than its header says, which harms nobody and is used by the next growth.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -107,11 +107,23 @@ static void pool_mark(txn *t, uint64_t first, uint64_t pages, bool used) {
     txn_put(t, at, used ? count + pages : count - pages);
 }
 
+/* Pages that only journals may use, so that a delete, however many records it takes, works in a full segment. */
+static uint64_t spill_reserve(const segment *s) { return s->l.pages / 32 < 8 ? s->l.pages / 32 : 8; }
+
+/* How many pages ordinary allocations may still take of what the file has. */
+static uint64_t pool_left(txn *t) {
+    uint64_t all = pool_size(t->s) - t->s->l.data / t->s->g.page_size;
+    uint64_t taken = txn_ld(t, offsetof(superblock, pool_used)) + spill_reserve(t->s);
+    return taken < all ? all - taken : 0;
+}
+
 static fr_status pool_find(txn *t, uint64_t want, bool longest, uint64_t *off, uint64_t *got) {
     segment *s = t->s;
     fr_status status = txn_pool(t, POOL_LATCHES);
     if (status != FR_OK) return status;
-    uint64_t low = s->l.data / s->g.page_size, end = pool_size(s), first = 0;
+    uint64_t low = s->l.data / s->g.page_size, end = pool_size(s), first = 0, left = pool_left(t);
+    if (left == 0 || (want > left && !longest)) return FR_GROW;
+    if (want > left) want = left;
     uint64_t hint = ld8(&segment_super(s)->pool_hint);
     if (hint < low || hint >= end) hint = low;
     *got = pool_search(t, hint, end, want, false, &first);

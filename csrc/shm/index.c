@@ -270,6 +270,10 @@ fr_status index_check(segment *s, uint64_t root_off, heap_marks *m, fr_status (*
     for (uint64_t i = 0; i < UINT64_C(1) << global;) {
         uint64_t entry = global ? SEG_AT(s, dir, uint64_t)[i] : root, seg = WORD_OFF(entry);
         unsigned depth = global ? WORD_DEPTH(entry) : 0;
+        if (entry == 0) { /* index_drop has been here */
+            i++;
+            continue;
+        }
         uint64_t count = UINT64_C(1) << (global - (depth > global ? global : depth));
         if (depth > global || i % count || seg % s->g.page_size || !segment_holds(s, seg, s->g.page_size)) {
             return broken(err, "impossible directory entry", dir + i * 8);

@@ -1,7 +1,7 @@
 /* layout.c - offsets from a geometry, the geometries that fridge uses, and the two check sums of the superblock.
  *
- * Invariant: every product below fits 64 bits, because layout_compute bounds each factor before it multiplies; a hostile
- * superblock cannot make an offset wrap. Leaves out: reading or writing a file (segment.c).
+ * Invariant: every product below fits 64 bits, because layout_compute bounds each factor before it multiplies; a
+ * hostile superblock cannot make an offset wrap. Leaves out: reading or writing a file (segment.c).
  */
 #include "shm/layout.h"
 
@@ -27,7 +27,7 @@ static fr_status check_numbers(const geometry *g, fr_error *err) {
     if (!power_of_two(g->stripes) || g->stripes > 4096)
         return refuse(err, "stripes", g->stripes, "a power of two, at most 4096");
     if (!within(g->slots, 2, 4095)) return refuse(err, "slots", g->slots, "2 to 4095");
-    if (!within(g->journal_records, 8, 1024)) return refuse(err, "journal_records", g->journal_records, "8 to 1024");
+    if (!within(g->journal_records, 12, 1024)) return refuse(err, "journal_records", g->journal_records, "12 to 1024");
     if (!within(g->spaces, 24, 1024)) return refuse(err, "spaces", g->spaces, "24 to 1024");
     if (!within(g->tables, 1, 1024)) return refuse(err, "tables", g->tables, "1 to 1024");
     if (!power_of_two(g->notify_words) || g->notify_words > 1u << 20)
@@ -119,7 +119,7 @@ geometry layout_default(uint64_t max_size) {
 }
 
 geometry layout_test(void) {
-    return (geometry){.max_size = 32768, .page_size = 512, .stripes = 2, .slots = 4, .journal_records = 8,
+    return (geometry){.max_size = 32768, .page_size = 512, .stripes = 2, .slots = 4, .journal_records = 12,
                       .spaces = 24, .tables = 2, .notify_words = 8, .access_bytes = 64, .stat_cells = 8};
 }
 

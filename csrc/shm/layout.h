@@ -51,7 +51,7 @@ typedef struct geometry {
     uint32_t page_size;       /* 512, 1024, 2048 or 4096 */
     uint32_t stripes;         /* power of two, 1..4096 */
     uint32_t slots;           /* processes that may be attached at once, 2..4095; slot 0 is nobody */
-    uint32_t journal_records; /* redo records that fit a stripe before it spills, 8..1024 */
+    uint32_t journal_records; /* redo records that fit a stripe before it spills, 12..1024: a delete fits */
     uint32_t spaces;          /* space ids, 24..1024 */
     uint32_t tables;          /* typed tables, 1..1024 */
     uint32_t notify_words;    /* power of two */

@@ -1,6 +1,6 @@
 /* liveness.c - see liveness.h. Facts measured in research/reliability.md, section 2: a PROT_NONE mapping keeps an open
- * file description, and so its OFD locks, alive after close(); the lock is gone 0.1-1 ms after SIGKILL (72 ms per GiB of
- * memory to tear down); a probe costs 0.3-1.2 us. */
+ * file description, and so its OFD locks, alive after close(); the lock is gone 0.1-1 ms after SIGKILL (72 ms per GiB
+ * of memory to tear down); a probe costs 0.3-1.2 us. */
 #include "shm/liveness.h"
 
 #include <errno.h>
@@ -91,7 +91,8 @@ void pin_release(pin *p) {
 
 static void nap(void) { nanosleep(&(struct timespec){0, 1000000}, NULL); }
 
-bool pin_wait(const char *path, uint64_t dev, uint64_t ino, uint32_t byte, bool keep_fd, uint64_t deadline_ms, pin *out) {
+bool pin_wait(const char *path, uint64_t dev, uint64_t ino, uint32_t byte, bool keep_fd, uint64_t deadline_ms,
+              pin *out) {
     for (;;) {
         if (pin_take(path, dev, ino, byte, 0, 1, keep_fd, out) == 0) return true;
         if (errno != EAGAIN || clock_boot_ms() >= deadline_ms) return false;
@@ -103,7 +104,7 @@ bool pin_wait(const char *path, uint64_t dev, uint64_t ino, uint32_t byte, bool 
 
 enum probe { PROBE_FREE, PROBE_HELD, PROBE_DOUBT };
 
-/* The probing descriptor; opened again when a closerange took it. The number is not closed: it is somebody else's now. */
+/* The probing descriptor; opened again when a closerange took it. The number is somebody else's now: not closed. */
 static int probe_fd(segment *s) {
     struct segment_private *p = s->priv;
     int fd = __atomic_load_n(&s->lock_fd, __ATOMIC_ACQUIRE);

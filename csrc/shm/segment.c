@@ -1,10 +1,10 @@
 /* segment.c - creating, attaching and removing a segment file. See segment.h.
  *
  * Both ways in end in the same state: the superblock copied and checked, the whole range reserved by one mapping, both
- * files known by device and inode. Creation does all of it before the file has its name; a creator that is killed leaves
- * a lock file, which the next one uses, and nothing else.
+ * files known by device and inode. Creation does all of it before the file has its name; a killed creator leaves a lock
+ * file, which the next one uses, and nothing else.
  *
- * Split off: file.c (files as files), format.c (what a new segment holds), growth.c (size), liveness.c (slots), sigbus.c.
+ * Split off: file.c (files as files), format.c (a new segment), growth.c (size), liveness.c (slots), sigbus.c.
  */
 #include "shm/segment.h"
 
@@ -43,7 +43,7 @@ fr_status segment_fail(fr_error *err, fr_status status, const char *format, ...)
     return err->status = status;
 }
 
-/* --- the process's side of a segment ------------------------------------------------------------------------------- */
+/* --- the process's side of a segment ------------------------------------------------------------------------------ */
 
 /* Older kernels than 4.14 do not wipe; the atfork handler does it then. */
 static identity *map_registration(void) {
@@ -109,8 +109,8 @@ static fr_status reserve_failed(const segment *s, int error, fr_error *err) {
     unsigned long long mib = s->reserved >> 20;
     if (error == ENOMEM && getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
         return segment_fail(err, FR_NOSPACE,
-                            "%s: cannot reserve %llu MiB of address space: RLIMIT_AS (ulimit -v) is %llu MiB", s->priv->path,
-                            mib, (unsigned long long)(limit.rlim_cur >> 20));
+                            "%s: cannot reserve %llu MiB of address space: RLIMIT_AS (ulimit -v) is %llu MiB",
+                            s->priv->path, mib, (unsigned long long)(limit.rlim_cur >> 20));
     }
     return segment_fail(err, FR_SYSTEM, "%s: cannot map %llu MiB: %s", s->priv->path, mib, strerror(error));
 }
@@ -234,10 +234,10 @@ static fr_status create(segment *s, const segment_options *o, const trust *t, fr
 
 static fr_status too_short(const char *path, const superblock *sb, ssize_t n, fr_error *err) {
     if (n == 0) {
-        return segment_fail(err, FR_NOTSEGMENT, "%s is empty, not a fridge segment; remove it to have one created", path);
+        return segment_fail(err, FR_NOTSEGMENT, "%s is empty, no fridge segment; remove it to have one created", path);
     }
     if (n < 8 || sb->magic != LAYOUT_MAGIC) {
-        return segment_fail(err, FR_NOTSEGMENT, "%s is not a fridge segment: it is %zd bytes of something else", path, n);
+        return segment_fail(err, FR_NOTSEGMENT, "%s is not a fridge segment: %zd bytes of something else", path, n);
     }
     return segment_fail(err, FR_TRUNCATED, "%s is truncated: %zd bytes, while the header alone has %zu", path, n,
                         sizeof *sb);
@@ -310,9 +310,10 @@ static fr_status attach_lock(segment *s, const superblock *sb, const trust *t, f
     remember_lock(s, fd, &st);
     if (st.st_ino == sb->lock_ino) return FR_OK;
     if (!names_file(p->path, s->file_dev, s->file_ino)) return FR_RETRY;
-    return segment_fail(err, FR_DAMAGED, "%s is not the lock file of %s (inode %llu, the header names %llu): was one of "
-                        "them copied or removed?", p->lock_path, p->path, (unsigned long long)st.st_ino,
-                        (unsigned long long)sb->lock_ino);
+    return segment_fail(err, FR_DAMAGED,
+                        "%s is not the lock file of %s (inode %llu, the header names %llu): was one of them copied or "
+                        "removed?",
+                        p->lock_path, p->path, (unsigned long long)st.st_ino, (unsigned long long)sb->lock_ino);
 }
 
 static void note_boot(segment *s, const superblock *sb) {
@@ -366,7 +367,8 @@ static fr_status open_once(const char *path, const segment_options *o, segment *
     return status;
 }
 
-static fr_status open_resolved(const char *path, const segment_options *o, segment **out, bool *created, fr_error *err) {
+static fr_status open_resolved(const char *path, const segment_options *o, segment **out, bool *created,
+                               fr_error *err) {
     for (int attempt = 0; attempt < OPEN_ATTEMPTS; attempt++) {
         fr_status status = open_once(path, o, out, created, err);
         if (status == FR_ABSENT) return segment_fail(err, FR_ABSENT, "no segment at %s", path);
@@ -428,7 +430,7 @@ void segment_close(segment *s) {
     segment_discard(s);
 }
 
-/* --- the end, and who is there -------------------------------------------------------------------------------------- */
+/* --- the end, and who is there ------------------------------------------------------------------------------------ */
 
 bool segment_other_boot(segment *s) { return s->priv->other_boot; }
 
@@ -469,7 +471,9 @@ static fr_status lock_all(const char *path, int data, int lock, fr_error *err) {
         if (other.l_start > BYTE_CREATE && other.l_start < BYTE_RECOVER) {
             return name_attached(path, data, (uint32_t)other.l_start, err);
         }
-        if (clock_boot_ms() >= deadline) return segment_fail(err, FR_ATTACHED, "%s is being created or recovered", path);
+        if (clock_boot_ms() >= deadline) {
+            return segment_fail(err, FR_ATTACHED, "%s is being created or recovered", path);
+        }
         usleep(1000);
     }
     return FR_OK;

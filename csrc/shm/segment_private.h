@@ -12,8 +12,8 @@
 
 #include "shm/segment.h"
 
-/* A byte of the lock file held by this process. The mapping alone keeps the description, and with it the lock, alive; fd
- * is -1 unless the file system does not do that. */
+/* A byte of the lock file held by this process. The mapping alone keeps the description, and with it the lock, alive;
+ * fd is -1 unless the file system does not do that. */
 typedef struct pin {
     void *map;
     int fd;

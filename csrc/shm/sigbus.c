@@ -1,5 +1,5 @@
-/* sigbus.c - see sigbus.h. The method is systemd's src/basic/sigbus.c: map zero pages over what is gone, and let the code
- * run on to its next test of the flag.
+/* sigbus.c - see sigbus.h. The method is systemd's src/basic/sigbus.c: map zero pages over what is gone, and let the
+ * code run on to its next test of the flag.
  *
  * An entry is claimed by `used`, filled, and published by its base; the handler reads base, then the rest, then base
  * again. The entry of the window that faulted is stable, because somebody is using that window.

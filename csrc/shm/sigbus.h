@@ -1,4 +1,4 @@
-/* sigbus.h - a fault in one of our windows marks its segment lost instead of killing the process (design section 4, 10).
+/* sigbus.h - a fault in one of our windows marks its segment lost instead of killing the process (design 4, rule 10).
  *
  * Invariants
  * 1. Addresses outside our windows reach whatever handler was there before, as if ours were not.

@@ -519,7 +519,7 @@ static fr_status commit_writes(txn *t) {
     uint64_t committed;
     fr_status status = t->err->status == FR_OOM ? FR_OOM : write_journal(t, st, &committed);
     if (status != FR_OK) return status;
-    if (t->held.count > 1) t->multi = true;
+    if (t->held.count > 1 || t->wakes > 1) t->multi = true; /* several stripes, or several keys of one */
     if (t->multi) make_seq_odd(t);
     st8(&st->jstate, committed); /* COMMIT */
     apply(t, t->rec, t->n);

@@ -45,13 +45,16 @@ fr_status counter_cas(segment *s, uint64_t cell, int64_t expected, int64_t desir
 
 /* --- inside a transaction ------------------------------------------------------------------------------------------- */
 
+/* As this transaction sees it: it may have flushed the database itself, or meet a flush that is being applied. */
+static uint64_t present_epoch(txn *t) { return txn_ld(t, offsetof(superblock, counter_epoch)); }
+
 /* A frozen cell still holds the old truth, or its new one is in the journal that the reader overlays. */
 fr_status counter_live(txn *t, uint64_t off, uint64_t meta, bool *live, int64_t *value, uint64_t *version) {
     uint64_t cell = off + block_body_at(meta), expiry = META_FLAGS(meta) & FLAG_EXPIRY ? txn_ld(t, off + BLOCK_EXPIRY) : 0;
     uint64_t state = txn_ld(t, cell + 8);
     *value = (int64_t)txn_ld(t, cell);
     *version = state;
-    *live = !(state & CELL_DEAD) && txn_ld(t, cell + 16) == ld8(&segment_super(t->s)->counter_epoch) &&
+    *live = !(state & CELL_DEAD) && txn_ld(t, cell + 16) == present_epoch(t) &&
             !(expiry != NO_EXPIRY && expiry <= t->now_ms);
     return t->mode == TXN_READ && txn_ld(t, cell + 8) != state ? FR_RETRY : FR_OK;
 }
@@ -74,7 +77,8 @@ fr_status counter_value(txn *t, const found *f, int64_t *out) {
 
 fr_status counter_write(store *st, txn *t, const key *k, const found *f, const int64_t *value, bool dead, uint64_t expiry) {
     uint64_t cell = f->counter + block_body_at(txn_ld(t, f->counter + BLOCK_META));
-    uint64_t epoch = ld8(&segment_super(st->s)->counter_epoch), old_expiry = txn_ld(t, f->counter + BLOCK_EXPIRY);
+    uint64_t epoch = present_epoch(t), old_expiry = txn_ld(t, f->counter + BLOCK_EXPIRY);
+    (void)st;
     cell16 seen;
     fr_status status = txn_freeze(t, cell, &seen);
     if (status != FR_OK) return status;
@@ -93,7 +97,7 @@ fr_status counter_write(store *st, txn *t, const key *k, const found *f, const i
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
 static fr_status create(store *st, txn *t, const key *k, int64_t initial, uint64_t *cell) {
-    counter_body body = {{(uint64_t)initial, CELL_VERSION_STEP}, ld8(&segment_super(st->s)->counter_epoch)};
+    counter_body body = {{(uint64_t)initial, CELL_VERSION_STEP}, present_epoch(t)};
     span part = {(const char *)&body, sizeof body};
     draft d = {.kind = KIND_COUNTER, .tag = INDEX_TAG(k->hash), .space = SPACE_COUNTERS, .reserve_expiry = true,
                .name = k->name, .parts = &part, .part_count = 1};

@@ -46,8 +46,8 @@ static uint64_t space_word(const segment *s, uint32_t space) {
 }
 
 /* Is a key of this space to be shown, and which table is it of? */
-static bool visible(store *st, uint32_t db, int32_t wanted, uint32_t space, table **tb) {
-    uint64_t word = space_word(st->s, space);
+static bool visible(store *st, txn *t, uint32_t db, int32_t wanted, uint32_t space, table **tb) {
+    uint64_t word = space < t->s->g.spaces ? txn_ld(t, t->s->l.spaces + (uint64_t)space * 8) : 0;
     *tb = NULL;
     if (SPACE_KIND(word) == SPACE_TABLE) {
         *tb = table_at(st, SPACE_NUMBER(word));
@@ -55,7 +55,7 @@ static bool visible(store *st, uint32_t db, int32_t wanted, uint32_t space, tabl
     }
     if (wanted >= 0) return false;
     if (space == SPACE_COUNTERS) return db == 0;
-    return ld8(&segment_super(st->s)->db[db]) == space;
+    return txn_ld(t, offsetof(superblock, db) + db * 8) == space;
 }
 
 static fr_status take_name(store *st, txn *t, const head *h, const table *tb, quad_keys *q, size_t *length) {
@@ -78,7 +78,7 @@ static fr_status take_key(store *st, txn *t, uint32_t db, int32_t wanted, uint64
     bool live = true;
     fr_status status = SLOT_CLASS(slot) == CLASS_ROW ? row_head(st, t, slot, &h) : block_head(t, slot, &h);
     if (status != FR_OK) return status;
-    if (!visible(st, db, wanted, META_SPACE(h.meta), &tb)) return FR_OK;
+    if (!visible(st, t, db, wanted, META_SPACE(h.meta), &tb)) return FR_OK;
     if (META_KIND(h.meta) == KIND_COUNTER) {
         int64_t value;
         status = counter_live(t, h.off, h.meta, &live, &value, &h.version);

@@ -181,6 +181,7 @@ static fr_status edit_open(store *st, txn *t, const key *k, edit *ed) {
     ed->f.exists = ed->is_tree = ed->changed = false;
     ed->p.n = ed->p.fields = 0;
     fr_status status = key_write_begin(st, t, k, &ed->f);
+    if (FR_UNLIKELY(status == FR_OK && k->table >= 0)) status = FR_RETRY; /* routed anew, to a table just declared */
     if (status != FR_OK || !ed->f.exists) return status;
     if (!kind_is_hash(ed->f.kind)) return plain_failure(t, FR_WRONGTYPE);
     ed->is_tree = ed->f.kind == KIND_TREE;
@@ -305,7 +306,7 @@ fr_status hash_delete(store *st, txn *t, const key *k, const span *fields, size_
     *deleted = 0;
     if (k->table >= 0) return row_reset_columns(st, t, k, fields, n, deleted);
     fr_status status = edit_open(st, t, k, &ed);
-    if (!ed.f.exists) return status;
+    if (status != FR_OK || !ed.f.exists) return status;
     for (size_t i = 0; status == FR_OK && i < n; i++) {
         status = edit_find(t, &ed, fields[i], &sp);
         if (status != FR_OK || !sp.exists) continue;
@@ -413,7 +414,7 @@ fr_status hash_cas(store *st, txn *t, const key *k, span field, span expected, s
     if (k->table >= 0) return row_cas(st, t, k, field, expected, desired, outcome);
     *outcome = -1;
     fr_status status = edit_open(st, t, k, &ed);
-    if (!ed.f.exists) return status;
+    if (status != FR_OK || !ed.f.exists) return status;
     if (status == FR_OK) status = edit_find(t, &ed, field, &sp);
     if (status != FR_OK || !sp.exists) return status;
     status = value_is(t, &sp.v, expected, &same);

@@ -94,7 +94,8 @@ bool key_current(const store *st, const key *k) {
                 ld8(&super->catalogue_version) == st->catalogue_version);
     }
     const table *tb = st->tables[k->table];
-    return tb && ld8(&super->catalogue_version) == st->catalogue_version && table_space(st, tb) == k->space;
+    return tb && tb->state == TABLE_LIVE && ld8(&super->catalogue_version) == st->catalogue_version &&
+           table_space(st, tb) == k->space;
 }
 
 /* --- look-up ------------------------------------------------------------------------------------------------------- */
@@ -173,6 +174,17 @@ static void saw_found(txn *t, const found *f) {
     txn_saw(t, &t->in, f->slot_off, f->slot, f->off, f->version);
 }
 
+/* Which space the key's database or table has, as this transaction sees it: a flush or swap that is being applied counts
+ * from its commit on, one of this very transaction at once, and what was routed before either counts no more. */
+static void see_space(const store *st, txn *t, const key *k) {
+    uint64_t at = offsetof(superblock, db) + k->db * 8;
+    if (FR_UNLIKELY(k->table != NO_TABLE)) {
+        if (!st->tables[k->table]) return;
+        at = st->tables[k->table]->descriptor + TABLE_SPACE;
+    }
+    ((key *)k)->space = (uint32_t)txn_ld(t, at);
+}
+
 fr_status key_find(store *st, txn *t, const key *k, found *f) {
     probe p;
     uint64_t slot_off, slot;
@@ -180,6 +192,7 @@ fr_status key_find(store *st, txn *t, const key *k, found *f) {
     f->dead = f->counter = 0;
     f->kind = KIND_NONE;
     txn_enter(t, k->stripe);
+    see_space(st, t, k);
     bool any = index_probe(t, root_at(t->s, k->stripe), INDEX_TAG(k->hash), &p);
     while (any && (slot = index_next(t, &p, &slot_off))) {
         fr_status status = consider(st, t, k, slot_off, slot, f);
@@ -270,6 +283,10 @@ static fr_status bury_counter(store *st, txn *t, const key *k, const found *f) {
 }
 
 fr_status key_put(store *st, txn *t, const key *k, const found *f, uint64_t slot, uint64_t expiry) {
+    if (FR_UNLIKELY(st->table_count && !f->exists)) {
+        fr_status status = table_allows(st, t, k);
+        if (status != FR_OK) return status;
+    }
     key_changed(t, k);
     if ((f->exists && f->kind != KIND_COUNTER) || f->dead) {
         int had = f->expiry != NO_EXPIRY, has = expiry != NO_EXPIRY;
@@ -444,6 +461,10 @@ fr_status key_rename(store *st, txn *t, const key *from, const key *to, bool nx,
     if (same_key(from, to)) return FR_OK;
     if ((status = row_mix(t, from, to)) != FR_OK) return status;
     t->multi = true;
+    if (f.kind == KIND_ROW) { /* it leaves first, so that a full table has an image for it; its words stay until the commit */
+        status = leave(st, t, from, &f);
+        return status == FR_OK ? row_copy(st, t, &f, to) : status;
+    }
     if ((status = put_duplicate(st, t, &f, to, &target, true)) != FR_OK) return status;
     if ((status = key_find(st, t, from, &f)) != FR_OK) return status;
     return leave(st, t, from, &f);

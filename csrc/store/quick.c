@@ -44,7 +44,7 @@ static fr_status find(segment *s, const key *k, place *p) {
     p->st = segment_stripe(s, k->stripe);
     p->seq = ld8(&p->st->seq);
     uint64_t root = ld8(&p->st->root), page = index_page(s, root, tag);
-    if (FR_UNLIKELY(p->seq & 1 || page == 0)) return FR_RETRY;
+    if (FR_UNLIKELY(p->seq & 1 || page == 0)) return root == 0 && ld8(&p->st->seq) == p->seq && !(p->seq & 1) ? FR_NOKEY : FR_RETRY;
     uint64_t *quad = SEG_AT(s, page + (tag >> 2 & 15 & (s->g.page_size / 256 - 1)) * 256, uint64_t);
     for (uint32_t b = 0; b < 4; b++) {
         uint64_t *bucket = quad + ((b ^ (tag & 3)) << 3);

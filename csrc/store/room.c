@@ -9,7 +9,8 @@
 #include "store/keyspace.h"
 #include "store/table.h"
 
-#define BATCH 4          /* deletions in one transaction: 4 x 7 records fit a default journal */
+#define BATCH 4          /* deletions in one transaction, */
+#define BATCH_RECORDS 12 /* as long as one more, which takes at most these, would not spill */
 #define EVICTIONS 128    /* of one operation, then OOM */
 #define EVICT_QUADS 64   /* quads looked at for one eviction */
 
@@ -66,17 +67,21 @@ static fr_status reclaim_slot(store *st, txn *t, uint32_t stripe, uint64_t slot_
 }
 
 /* A batch: from quad *walk on until BATCH keys are freed or `quads` quads were looked at. */
+static bool room_for_one(const txn *t, unsigned freed) {
+    return freed < BATCH && (freed == 0 || t->n + BATCH_RECORDS <= t->s->g.journal_records);
+}
+
 static fr_status reclaim_batch(store *st, txn *t, uint32_t stripe, uint64_t *walk, unsigned quads, unsigned *freed) {
     uint64_t words[QUAD_SLOTS], offs[QUAD_SLOTS];
     *freed = 0;
-    for (unsigned q = 0; q < quads && *walk != UINT64_MAX && *freed < BATCH; q++) {
+    for (unsigned q = 0; q < quads && *walk != UINT64_MAX && room_for_one(t, *freed); q++) {
         uint64_t from = *walk;
         index_walk(t, root_at(t->s, stripe), walk, words, offs);
-        for (uint32_t i = 0; i < QUAD_SLOTS && *freed < BATCH; i++) {
+        for (uint32_t i = 0; i < QUAD_SLOTS && room_for_one(t, *freed); i++) {
             fr_status status = reclaim_slot(st, t, stripe, offs[i], words[i], freed);
             if (status != FR_OK) return status;
         }
-        if (*freed == BATCH) *walk = from; /* more may be left in this quad */
+        if (!room_for_one(t, *freed)) *walk = from; /* more may be left in this quad */
     }
     return FR_OK;
 }

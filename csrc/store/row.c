@@ -126,10 +126,20 @@ fr_status row_name(store *st, txn *t, const head *h, char *buf, size_t *n) {
 
 /* --- columns of a found row --------------------------------------------------------------------------------------- */
 
+/* The table of a key. One that was dropped since the key was routed: a writer routes it anew, and starts over. */
 static fr_status table_of(store *st, txn *t, const key *k, const table **tb) {
+    found ignored;
     *tb = st->tables[k->table];
     if (FR_LIKELY(*tb && (*tb)->state == TABLE_LIVE)) return FR_OK;
-    return t->mode == TXN_READ ? FR_RETRY : txn_fail(t, FR_NOTABLE, "the table of this row has been dropped");
+    fr_status status = t->mode == TXN_READ ? FR_OK : key_write_begin(st, t, k, &ignored);
+    return status == FR_OK ? FR_RETRY : status;
+}
+
+/* key_write_begin for a row of tb. */
+static fr_status row_begin(store *st, txn *t, const key *k, const table *tb, found *f) {
+    fr_status status = key_write_begin(st, t, k, f);
+    if (FR_UNLIKELY(status == FR_OK && (k->table < 0 || st->tables[k->table] != tb))) return FR_RETRY;
+    return status;
 }
 
 /* The table of a key and one of its columns by name. */
@@ -418,7 +428,7 @@ static fr_status set_columns(store *st, txn *t, const key *k, const field_value 
     *created = 0;
     fr_status status = table_of(st, t, k, &tb);
     if (status == FR_OK) status = parse_change(t, tb, fv, n, &ch);
-    if (status == FR_OK) status = key_write_begin(st, t, k, &f);
+    if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
     if (status != FR_OK || (absent && f.exists)) return status;
     if (!f.exists) *created = (size_t)__builtin_popcountll(ch.mask);
     return row_write(t, tb, k, &f, &ch);
@@ -441,7 +451,7 @@ static fr_status add_to(store *st, txn *t, const key *k, const table *tb, const 
         return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only an integer column can be incremented", tb->name,
                         c->name, type);
     }
-    fr_status status = key_write_begin(st, t, k, &f);
+    fr_status status = row_begin(st, t, k, tb, &f);
     if (status == FR_OK) status = column_add(t, tb, c, f.exists ? number_bits(t, f.off, c) : 0, by, &bits);
     if (status != FR_OK) return status;
     *out = (int64_t)bits;
@@ -470,7 +480,7 @@ fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double
         return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only a float64 column can be incremented by a float",
                         tb->name, c->name, type);
     }
-    if ((status = key_write_begin(st, t, k, &f)) != FR_OK) return status;
+    if ((status = row_begin(st, t, k, tb, &f)) != FR_OK) return status;
     cell v = {.bits = f.exists ? number_bits(t, f.off, c) : 0};
     memcpy(&d, &v.bits, 8);
     d = (double)((long double)d + by);
@@ -510,7 +520,7 @@ fr_status row_cas(store *st, txn *t, const key *k, span name, span expected, spa
     *outcome = -1;
     fr_status status = locate(st, t, k, name, &tb, &c);
     if (status == FR_OK) status = column_parse(t, tb, c, desired, &v);
-    if (status == FR_OK) status = key_write_begin(st, t, k, &f);
+    if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
     if (status != FR_OK || !f.exists) return status;
     if ((status = cell_is(t, tb, c, f.off, expected, &same)) != FR_OK) return status;
     *outcome = same;
@@ -538,7 +548,7 @@ fr_status row_reset_columns(store *st, txn *t, const key *k, const span *columns
         if (at < 0) return column_missing(t, tb, columns[i]);
         change_add(&ch, (uint32_t)at, &(cell){0});
     }
-    if (status == FR_OK) status = key_write_begin(st, t, k, &f);
+    if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
     if (status != FR_OK || !f.exists) return status;
     for (uint64_t rest = ch.mask; rest; rest &= rest - 1) {
         unsigned i = (unsigned)__builtin_ctzll(rest);
@@ -603,7 +613,7 @@ fr_status row_put(store *st, txn *t, const key *k, const cell_in *cells, size_t 
         if (status == FR_OK) status = column_accept(t, tb, c, &cells[i].v, &v);
         if (status == FR_OK) change_add(&ch, cells[i].column, &v);
     }
-    if (status == FR_OK) status = key_write_begin(st, t, k, &f);
+    if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
     if (status != FR_OK) return status;
     *created = !f.exists;
     return row_write(t, tb, k, &f, &ch);
@@ -660,7 +670,7 @@ fr_status row_copy(store *st, txn *t, const found *from, const key *to) {
     const table *tb;
     found target;
     fr_status status = table_of(st, t, to, &tb);
-    if (status == FR_OK) status = key_write_begin(st, t, to, &target);
+    if (status == FR_OK) status = row_begin(st, t, to, tb, &target);
     if (status != FR_OK) return status;
     char *image = image_begin(t, tb, &target);
     if (!image) return txn_fail(t, FR_NOSPACE, "no memory for a row of table '%s'", tb->name);

@@ -26,7 +26,7 @@ static fr_status tree_read(txn *t, uint64_t off, uint64_t meta, tree *tr) {
     uint64_t home = txn_ld(t, tr->body + BODY_HOME);
     tr->home = (uint32_t)home;
     tr->over = tr->was_over = (home & OVER_BIT) != 0;
-    tr->fresh = false;
+    tr->fresh = tr->touched = false;
     if (tr->home < t->s->g.stripes && home < OVER_BIT * 2) return FR_OK;
     return txn_unbelievable(t, "a tree's header names no stripe");
 }
@@ -77,7 +77,6 @@ fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr) {
 void tree_close(txn *t, const tree *tr) {
     if (tr->count != tr->was_count) txn_put(t, tr->body + BODY_COUNT, tr->count);
     if (tr->over != tr->was_over) txn_put(t, tr->body + BODY_HOME, tr->home | (tr->over ? OVER_BIT : 0));
-    if (!tr->fresh) block_bump(t, tr->stripe, tr->off);
 }
 
 /* --- fields ------------------------------------------------------------------------------------------------------- */
@@ -112,13 +111,20 @@ static fr_status field_write(txn *t, const tree *tr, uint64_t hash, span field, 
     return block_write(t, tr->home, &d, slot);
 }
 
+/* Before the first field changes. A reader that met an odd field under an even header would mix old fields with new. */
+static void touch(txn *t, tree *tr) {
+    if (!tr->fresh && !tr->touched) block_bump(t, tr->stripe, tr->off);
+    tr->touched = true;
+}
+
 fr_status tree_store(txn *t, tree *tr, tree_place *at, span field, span text) {
+    uint64_t slot;
     int64_t i;
+    touch(t, tr);
     if (at->slot && META_FLAGS(at->h.meta) & FLAG_INT && text_int64(text, &i)) {
         block_change(t, tr->home, at->h.off, at->h.off + block_body_at(at->h.meta), (uint64_t)i);
         return FR_OK;
     }
-    uint64_t slot;
     fr_status status = field_write(t, tr, at->hash, field, text, &slot);
     if (status != FR_OK) return status;
     if (at->slot) {
@@ -130,6 +136,7 @@ fr_status tree_store(txn *t, tree *tr, tree_place *at, span field, span text) {
 }
 
 fr_status tree_remove(txn *t, tree *tr, const tree_place *at) {
+    touch(t, tr);
     txn_put(t, at->slot_off, 0);
     tr->count--;
     return block_release(t, tr->home, at->slot);

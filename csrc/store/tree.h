@@ -2,7 +2,8 @@
  * looks like in the segment, and which invariants it keeps.
  *
  * Isolation: every write to a tree changes its header block's version, odd while words change. key_find has put that
- * version into a reader's read set, so whatever a reader gathers from the fields of one tree held at one instant.
+ * version into a reader's read set, so whatever a reader gathers from the fields of one tree held at one instant. The
+ * header's version record comes before those of the fields: so it is odd whenever one of theirs is that was not yet.
  */
 #ifndef FRIDGE_STORE_TREE_H
 #define FRIDGE_STORE_TREE_H
@@ -16,7 +17,7 @@ typedef struct tree {
     uint32_t stripe, home;      /* of the header; of the fields and the index */
     uint64_t count, was_count;
     bool over, was_over;        /* was it ever beyond redis-server's listpack limits? */
-    bool fresh;                 /* made by this transaction: nobody has seen its version */
+    bool fresh, touched;        /* made by this transaction: nobody has seen its version; has a new version already */
 } tree;
 
 /* Where a field is, or would be. */
@@ -36,7 +37,7 @@ fr_status tree_open(txn *t, uint32_t stripe, uint64_t off, uint64_t meta, tree *
 fr_status tree_find(txn *t, const tree *tr, span field, tree_place *at);
 
 /* tree_make puts an empty tree in the place of what f found under k; tree_store sets the field that tree_find looked for;
- * tree_remove takes it out; tree_close writes count, encoding and version back. */
+ * tree_remove takes it out; tree_close writes count and encoding back. */
 fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr);
 fr_status tree_store(txn *t, tree *tr, tree_place *at, span field, span text);
 fr_status tree_remove(txn *t, tree *tr, const tree_place *at);

@@ -6,7 +6,7 @@
 
 #include "wire/session_state.h"
 
-/* --- words of a text, as elements ---------------------------------------------------------------------------------- */
+/* --- words of a text, as elements -------------------------------------------------------------------------------- */
 
 /* next_word takes the next word off a text whose words `gap` separates; false at the end. */
 static bool next_word(const char **text, char gap, span *word) {

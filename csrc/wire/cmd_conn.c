@@ -95,7 +95,7 @@ fr_status cmd_hello(context *c) {
     if (h.auth && !c->s->host && (status = free_pass(c, h.user)) != FR_OK) return status;
     if (session_needs_auth(c->s))
         return fail(c, FR_ARGUMENT, "-NOAUTH HELLO must be called with the client already authenticated, otherwise the "
-                    "HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP "
+                    "HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP "
                     "protocol version at the same time");
     if (h.named && (status = set_name(c, h.name)) != FR_OK) return status;
     if (h.protocol) c->out->protocol = (uint32_t)h.protocol;

@@ -2,8 +2,8 @@
  *
  *   INCREX key [BYINT n | BYFLOAT x] [LBOUND a] [UBOUND b] [SATURATE] [EX | PX | EXAT | PXAT n | PERSIST] [ENX]
  *
- * Answers [value, what was added]. A step that would leave the bounds answers [value, 0] and changes nothing, the expiry
- * included; SATURATE clamps it instead. ENX sets the expiry only where there is none.
+ * Answers [value, what was added]. A step that would leave the bounds answers [value, 0] and changes nothing, not even
+ * the expiry; SATURATE clamps it instead. ENX sets the expiry only where there is none.
  */
 #include <math.h>
 #include <stdio.h>

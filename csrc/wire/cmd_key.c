@@ -1,4 +1,4 @@
-/* cmd_key.c - keys whatever they hold: DEL, TYPE, the EXPIRE and TTL families, KEYS, SCAN, RENAME, COPY, MOVE, OBJECT. */
+/* cmd_key.c - keys whatever they hold: DEL, TYPE, EXPIRE and TTL families, KEYS, SCAN, RENAME, COPY, MOVE, OBJECT. */
 #include <stdlib.h>
 
 #include "store/hash.h"
@@ -274,8 +274,8 @@ fr_status cmd_object_freq(context *c) {
     found f;
     fr_status status = object_find(c, &f);
     if (status != FR_OK || !f.exists) return status;
-    return fail(c, FR_ARGUMENT, "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that "
-                "when switching between policies at runtime LRU and LFU data will take some time to adjust.");
+    return fail(c, FR_ARGUMENT, "An LFU maxmemory policy is not selected, access frequency not tracked. Please note "
+                "that when switching between policies at runtime LRU and LFU data will take some time to adjust.");
 }
 
 /* Redis shares the integers below 10000 and then says this number; nothing here has a reference count. */

@@ -1,5 +1,5 @@
-/* cmd_server.c - the server as a whole: DBSIZE, TIME, FLUSH*, SWAPDB, LASTSAVE, MEMORY, DEBUG, CONFIG HELP. INFO, CONFIG,
- * SHUTDOWN and MONITOR are the host's (commands.def).
+/* cmd_server.c - the server as a whole: DBSIZE, TIME, FLUSH*, SWAPDB, LASTSAVE, MEMORY, DEBUG, CONFIG HELP. INFO,
+ * CONFIG, SHUTDOWN and MONITOR are the host's (commands.def).
  */
 #include <limits.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ fr_status cmd_time(context *c) {
     return FR_OK;
 }
 
-/* cmd_lastsave: nothing is ever unsaved; the time when the server started, as redis-server says before its first save. */
+/* cmd_lastsave: nothing is ever unsaved. When the server started, as redis-server says before its first save. */
 fr_status cmd_lastsave(context *c) {
     reply_int(c->out, (int64_t)c->s->facts->start_s);
     return FR_OK;
@@ -118,9 +118,9 @@ fr_status cmd_memory_help(context *c) {
 
 fr_status cmd_debug(context *c) {
     if (c->s->facts->debug_enabled) return CMD_TO_HOST;
-    return fail(c, FR_ARGUMENT, "DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can "
-                "run it from a local connection, otherwise you need to set this option in the configuration file, and then "
-                "restart the server.");
+    return fail(c, FR_ARGUMENT, "DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you "
+                "can run it from a local connection, otherwise you need to set this option in the configuration file, "
+                "and then restart the server.");
 }
 
 fr_status cmd_config_help(context *c) {

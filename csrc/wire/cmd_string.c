@@ -120,7 +120,12 @@ static const struct condition_option {
     const char *word;
     enum set_condition condition;
     bool takes_value;
-} condition_options[] = {{"nx", SET_NX, false}, {"xx", SET_XX, false}, {"ifeq", SET_IFEQ, true}, {"ifne", SET_IFNE, true}};
+} condition_options[] = {
+    {"nx", SET_NX, false},
+    {"xx", SET_XX, false},
+    {"ifeq", SET_IFEQ, true},
+    {"ifne", SET_IFNE, true},
+};
 
 /* time_option reads EX, PX, EXAT or PXAT at *i. The same one may come again, another one may not. */
 static bool time_option(context *c, uint32_t *i, struct string_options *o) {

@@ -1,11 +1,11 @@
 /* cmd_txn.c - MULTI, EXEC, DISCARD, WATCH, UNWATCH.
  *
- * EXEC is one store_write over the stripes of all queued commands: watched versions are compared under the latches, every
+ * EXEC is one store_write over the stripes of all queued commands: watched versions are compared under the latches, each
  * handler runs in the same transaction, and one commit publishes them all, for every door. A command that fails takes
  * back its own records (txn_rollback) and leaves its error in the reply array, as in Redis.
  *
  * A watched key is a name in a database and the version it had. Versions change with every write through any door; an
- * absent key's version is its bucket's last-delete stamp, so the worst that a busy neighbour can do is a needless abort.
+ * absent key's version is its bucket's last-delete stamp, so the worst that a busy neighbour does is a needless abort.
  */
 #include <stdlib.h>
 
@@ -236,7 +236,7 @@ static void exec_count(session *s) {
     s->commands += s->queue_n;
 }
 
-/* cmd_exec leaves the transaction when it succeeds; when it fails, command.c does, unless the session is only parked. */
+/* cmd_exec leaves the transaction when it succeeds. When it fails, command.c does, unless the session is parked. */
 fr_status cmd_exec(context *c) {
     session *s = c->s;
     const command *self = c->cmd;

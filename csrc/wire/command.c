@@ -250,6 +250,7 @@ static uint64_t clock_ns(void) {
 
 static void count_run(session *s, const command *row, bool failed) {
     uint64_t now = clock_ns();
+    if (FR_UNLIKELY(s->facts->slowlog_us && now - s->clock_ns > s->facts->slowlog_us * 1000)) s->facts->slow_commands++;
     command_count_time(s, row, now - s->clock_ns, failed);
     s->clock_ns = now;
 }
@@ -281,13 +282,13 @@ static void answer_error(session *s, fr_status status) {
     stat_add(s->st->s, STAT_error_replies, 1);
 }
 
-/* reject refuses a command before it runs: inside MULTI that spoils the transaction, and EXEC itself is aborted by it. */
+/* reject refuses a command before it runs: inside MULTI that spoils the transaction, and it aborts EXEC itself. */
 static enum run_result reject(session *s, const command *row, fr_status status) {
     if (s->multi) s->multi_dirty = true;
     if (row) command_count_reject(s, row);
     if (row && command_number(row) == COMMAND_exec) {
         char text[FR_ERROR_TEXT];
-        snprintf(text, sizeof text, "%s", s->err.text);
+        snprintf(text, sizeof text, "%s", s->err.text + (s->err.text[0] == '-'));
         session_leave_multi(s);
         session_unwatch(s);
         fail(&s->c, status, "-EXECABORT Transaction discarded because of: %.400s", text);

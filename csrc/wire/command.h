@@ -26,7 +26,7 @@ enum command_flag {
 
 /* ACL categories in the order in which COMMAND shows them. */
 #define COMMAND_CATEGORIES(X)                                                                                          \
-    X(KEYSPACE, "keyspace") X(READ, "read") X(WRITE, "write") X(HASH, "hash") X(STRING, "string") X(ADMIN, "admin")     \
+    X(KEYSPACE, "keyspace") X(READ, "read") X(WRITE, "write") X(HASH, "hash") X(STRING, "string") X(ADMIN, "admin")    \
     X(FAST, "fast") X(SLOW, "slow") X(DANGEROUS, "dangerous") X(CONNECTION, "connection") X(TRANSACTION, "transaction")
 enum command_category_bit {
 #define X(name, text) A_BIT_##name,
@@ -69,8 +69,8 @@ extern const command command_table[COMMAND_COUNT];
 
 static inline uint32_t command_number(const command *row) { return (uint32_t)(row - command_table); }
 
-/* command_find looks up argv[0], and argv[1] under a container. NULL when unknown; *container is then the container whose
- * subcommand is unknown, or NULL. command_named looks up "get" or "client|id" in one span. */
+/* command_find looks up argv[0], and argv[1] under a container. NULL when unknown; *container is then the container
+ * whose subcommand is unknown, or NULL. command_named looks up "get" or "client|id" in one span. */
 const command *command_find(const span *argv, uint32_t argc, const command **container);
 const command *command_named(span name);
 
@@ -100,7 +100,7 @@ span command_error_line(const fr_error *err, fr_status status, char buf[FR_ERROR
 void command_count_time(struct session *s, const command *row, uint64_t ns, bool failed);
 void command_count_reject(struct session *s, const command *row);
 
-/* --- for Python: docs, metrics and INFO commandstats read the table ------------------------------------------------ */
+/* --- for Python: docs, metrics and INFO commandstats read the table ----------------------------------------------- */
 
 typedef struct command_facts {
     uint32_t number;

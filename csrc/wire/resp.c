@@ -1,6 +1,6 @@
 /* resp.c - the Redis protocol; see resp.h for its contract.
  *
- * The parser keeps its place in `at`, `left` and `bulk`. Lengths of one or two digits, nearly all there are, take a path
+ * The parser keeps its place in `at`, `left` and `bulk`. Lengths of one or two digits, nearly all there are, take a way
  * without a search; everything else, the malformed included, goes through line_number. Error texts are redis-server
  * 7.0.15's; where it would wait for ever or skip bytes unseen (NUL in a length, no CRLF behind a payload), we refuse.
  */

@@ -171,6 +171,7 @@ static feed_result answer(session *s, uint64_t now, uint64_t wall) {
         return FEED_HOST;
     }
     settle(s, mark);
+    if (FR_UNLIKELY(got == RUN_CLOSE)) reply_truncate(&s->out, s->out.sent); /* not a word to a browser */
     if (FR_UNLIKELY(got == RUN_CLOSE || s->closing)) return FEED_CLOSE;
     if (FR_UNLIKELY(s->out.broken)) {
         reply_truncate(&s->out, mark);

@@ -30,6 +30,7 @@ typedef struct server_facts {
     uint32_t debug_enabled;     /* DEBUG SLEEP only then */
     uint32_t command_cells;     /* first statistics cell of command 0: cells are calls, usec, rejected, failed */
     uint64_t monitors;          /* >0: MONITOR clients exist: the host gets each command through session_monitor_take */
+    uint64_t slow_commands;     /* how many passed slowlog_us; the sessions count here */
     uint64_t start_s;           /* wall-clock seconds when the server started: LASTSAVE */
 } server_facts;
 

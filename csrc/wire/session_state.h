@@ -1,6 +1,6 @@
 /* session_state.h - a session's inside: for session.c, command.c and the cmd_* files that serve the connection itself.
  *
- * INPUT  query[query_at .. query_n) is what the peer sent and what is not executed. Bytes that session_feed is given are
+ * INPUT  query[query_at .. query_n) is what the peer sent and what is not executed. Bytes given to session_feed are
  *        parsed where they lie; only what is left over is kept. `ready`: parser.argv holds a whole request that is not
  *        answered yet (parked, or the host's); its bytes are kept until it is.
  *

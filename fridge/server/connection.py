@@ -12,12 +12,18 @@ import asyncio
 import contextlib
 import enum
 import socket
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from fridge._native import ffi, lib, text
 
 if TYPE_CHECKING:
     from fridge.server.worker import Worker
+
+# What the path of every command uses, looked up once.
+_feed, _unpack = lib.fridge_feed, ffi.unpack
+MORE, HOST, PARKED, CLOSE = (int(r) for r in (lib.FEED_MORE, lib.FEED_HOST, lib.FEED_PARKED, lib.FEED_CLOSE))
+HOLDS, OUTPUT_FROM = 8, 15  # fridge_feed's answer: bit 3, and the largest one without output
 
 PARKED_RETRY = 0.004  # seconds until a parked session tries its latch again
 WRITE_HIGH, WRITE_LOW = 1 << 20, 256 << 10  # bytes unsent at which a client counts as stalled, and no more
@@ -38,6 +44,10 @@ DENIED = (
 )
 
 
+def _nowhere(data: bytes) -> None:
+    """Write to a connection that is gone, or was never let in."""
+
+
 class Wait(enum.Flag):
     """Why a connection does not read at the moment."""
 
@@ -54,17 +64,19 @@ class Connection(asyncio.Protocol):
         worker: whose segment, settings and registry it shares.
     """
 
-    __slots__ = ("_full", "_inbox", "_reading", "_step", "_transport", "_waits", "_worker", "address", "closing", "descriptor",
-                 "id", "is_unix", "last_read", "local_address", "monitor", "partial_held", "partial_since", "session",
-                 "since")  # fmt: skip
+    __slots__ = ("_busy", "_full", "_inbox", "_out", "_reading", "_transport", "_waits", "_worker", "_write", "address",
+                 "closing", "descriptor", "id", "is_unix", "last_read", "local_address", "monitor", "partial_commands",
+                 "partial_since", "session", "since")  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._step = worker.step
+        self._out = worker.out
         self._transport: asyncio.Transport | None = None
+        self._write: Callable[[bytes], None] = _nowhere
         self._waits = Wait.NOTHING
-        self._reading = True
         self._full = False
+        self._busy = True  # data may not be fed at once: no session yet, or it waits for something
+        self._reading = True
         self._inbox = bytearray()
         self.session = ffi.NULL
         self.id = 0
@@ -73,9 +85,9 @@ class Connection(asyncio.Protocol):
         self.is_unix = False
         self.closing = False
         self.monitor = False
-        self.since = self.last_read = worker.loop.time()
+        self.since = self.last_read = worker.now
         self.partial_since = 0.0  # when the request that is still unfinished began; 0.0: there is none
-        self.partial_held = 0
+        self.partial_commands = 0  # how many the session had executed then
 
     # --- asyncio.Protocol ---
 
@@ -89,16 +101,24 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         self._transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
+        self._write = self._transport.write
+        self._busy = False
 
     def data_received(self, data: bytes) -> None:
-        """Feed what was read."""
-        if self.session == ffi.NULL:
+        """Feed what was read. This is the path of every command: one call into C, one write."""
+        if self._busy:
+            if self.session != ffi.NULL and not self.closing:
+                self._inbox += data
             return
-        self.last_read = self._worker.loop.time()
-        if self._waits or self._full:
-            self._inbox += data
-            return
-        self._advance(data)
+        worker = self._worker
+        self.last_read = worker.now
+        got = _feed(self.session, data, len(data), self._out)
+        if got > OUTPUT_FROM:
+            self._write(_unpack(self._out[0], got >> 4))
+        if got & 15 or worker.watched:
+            self._after(got)
+        else:
+            self.partial_since = 0.0
 
     def eof_received(self) -> bool:
         """The client sent all it will: close once its replies are out."""
@@ -115,47 +135,43 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the session."""
         session, self.session, self._transport = self.session, ffi.NULL, None
+        self._busy, self._write = True, _nowhere
         if session != ffi.NULL:
             self._worker.dismiss(self)
             lib.session_free(session)
 
     # --- the session ---
 
-    def _advance(self, data: bytes = b"") -> None:
-        """Feed data, then go on until the session wants more or cannot."""
-        step, session = self._step, self.session
-        result = lib.fridge_feed(session, data, len(data), step)
+    def _after(self, got: int) -> None:
+        """Go on with the session, whose last feed answered `got`, until it wants more or cannot."""
         while True:
-            if step.out_bytes:
-                self._send()
-            if self._worker.facts.monitors:
+            if self._worker.watched:
                 self._worker.show_monitors(self)
-            if result == lib.FEED_MORE:
-                self._note_partial(step.held_bytes, len(data))
+            result = got & 7
+            if result == MORE:
+                self._note_partial(bool(got & HOLDS))
                 return
-            if result == lib.FEED_HOST:
+            if result == HOST:
                 if not self._worker.host.answer(self):
                     return
-            elif result == lib.FEED_PARKED:
+            elif result == PARKED:
                 self._wait(Wait.PARKED)
                 self._worker.loop.call_later(PARKED_RETRY, self._go_on, Wait.PARKED)
                 return
-            elif result == lib.FEED_CLOSE:
+            elif result == CLOSE:
                 self.close()
                 return
-            elif self._waits:  # FEED_FULL and the client is behind
-                self._full = True
+            elif self._waits:  # FULL and the client is behind
+                self._full = self._busy = True
                 return
-            data = b""
-            result = lib.fridge_feed(session, ffi.NULL, 0, step)
+            got = self._feed_nothing()
 
-    def _send(self) -> None:
-        """Hand the session's output to the transport."""
-        step, transport = self._step, self._transport
-        n = step.out_bytes
-        if transport is not None and not transport.is_closing():
-            transport.write(ffi.buffer(step.out, n)[:])
-        lib.session_sent(self.session, n)
+    def _feed_nothing(self) -> int:
+        """Let the session go on with what it holds."""
+        got = int(_feed(self.session, ffi.NULL, 0, self._out))
+        if got > OUTPUT_FROM:
+            self._write(_unpack(self._out[0], got >> 4))
+        return got
 
     def push(self, data: bytes) -> None:
         """Send what is no reply (MONITOR). A client that lets too much pile up is cut off."""
@@ -169,6 +185,7 @@ class Connection(asyncio.Protocol):
 
     def _wait(self, why: Wait) -> None:
         self._waits |= why
+        self._busy = True
         self._set_reading()
 
     def _go_on(self, why: Wait) -> None:
@@ -176,11 +193,11 @@ class Connection(asyncio.Protocol):
         self._waits &= ~why
         if self._waits or self.session == ffi.NULL or self.closing:
             return
-        self._full = False
-        self._advance(b"")
-        if self._inbox and not self._waits and not self._full and not self.closing:
+        self._full = self._busy = False
+        self._after(self._feed_nothing())
+        if self._inbox and not self._busy:
             data, self._inbox = bytes(self._inbox), bytearray()
-            self._advance(data)
+            self.data_received(data)
         self._set_reading()
 
     def sleep(self, seconds: float) -> None:
@@ -189,23 +206,23 @@ class Connection(asyncio.Protocol):
         self._worker.loop.call_later(seconds, self._go_on, Wait.SLEEPING)
 
     def _set_reading(self) -> None:
-        wanted = not self._waits and not self._full
         transport = self._transport
-        if wanted == self._reading or transport is None or transport.is_closing():
+        if self._busy is not self._reading or transport is None or transport.is_closing():
             return
-        self._reading = wanted
-        if wanted:
+        self._reading = not self._busy
+        if self._reading:
             transport.resume_reading()
         else:
             transport.pause_reading()
 
-    def _note_partial(self, held: int, fed: int) -> None:
-        """Remember since when the client owes us the rest of a request."""
-        self.partial_held = held
+    def _note_partial(self, held: bool) -> None:
+        """Remember since when the client owes us the rest of a request, which began after the last one was executed."""
         if not held:
             self.partial_since = 0.0
-        elif held <= fed or not self.partial_since:
-            self.partial_since = self._worker.loop.time()
+            return
+        commands = self.describe().commands
+        if not self.partial_since or commands != self.partial_commands:
+            self.partial_since, self.partial_commands = self._worker.now, commands
 
     # --- limits and the end ---
 
@@ -217,17 +234,17 @@ class Connection(asyncio.Protocol):
             return True
         if not request or not self.partial_since:
             return False
-        return now - self.partial_since > request + self.partial_held / SLOW_UPLOAD
+        return now - self.partial_since > request + int(self.describe().query_bytes) / SLOW_UPLOAD
 
     def close(self) -> None:
         """Close once what is written has been sent."""
-        self.closing = True
+        self.closing = self._busy = True
         if self._transport is not None:
             self._transport.close()
 
     def kill(self) -> None:
         """CLIENT KILL by somebody else: drop the connection now."""
-        self.closing = True
+        self.closing = self._busy = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -239,10 +256,15 @@ class Connection(asyncio.Protocol):
 
     # --- what CLIENT LIST says ---
 
+    def describe(self) -> Any:
+        """The session's session_facts."""
+        facts = ffi.new("session_facts *")
+        lib.session_describe(self.session, facts)
+        return facts
+
     def line(self, now: float) -> str:
         """This client as CLIENT LIST shows it."""
-        s = ffi.new("session_facts *")
-        lib.session_describe(self.session, s)
+        s = self.describe()
         flags = ("O" if self.monitor else "") + ("x" if s.in_multi else "") + ("e" if s.no_evict else "")
         flags += ("U" if self.is_unix else "") + ("T" if s.no_touch else "")
         return (

@@ -42,7 +42,9 @@ class Worker:
 
     def __init__(self, context: Context, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.context, self.number, self.loop = context, number, loop
-        self.step = ffi.new("fridge_step *")
+        self.out = ffi.new("char **")  # where the last feed's output is
+        self.now = loop.time()  # of the last tick: limits are in seconds, and asking costs
+        self.watched = False  # a MONITOR client is there
         self.facts = ffi.new("server_facts *", {"command_cells": len(context.segment.cells)})
         self.ids = ClientIds(context.segment)
         self.registry = ClientRegistry(context.segment, context.run_id, number)
@@ -103,19 +105,18 @@ class Worker:
     def monitors_changed(self) -> None:
         """Tell the sessions whether anybody watches."""
         self.facts.monitors = sum(c.monitor for c in self.connections.values())
+        self.watched = bool(self.facts.monitors)
 
     def show_monitors(self, connection: Connection) -> None:
         """Show what a session has executed to the MONITOR clients of this worker."""
         pointer = ffi.new("char **")
         n = lib.session_monitor_take(connection.session, pointer)
-        if not n:
-            return
         now, shown = f"{time.time():.6f}".encode(), []
-        for line in ffi.buffer(pointer[0], n)[:].splitlines():
+        for line in ffi.unpack(pointer[0], n).splitlines() if n else ():
             db, _, words = line.partition(b" ")
             shown.append(b"+%s [%s %s] %s\r\n" % (now, db, connection.address.encode(), words))
         for other in list(self.connections.values()):
-            if other.monitor and other is not connection:
+            if shown and other.monitor and other is not connection:
                 other.push(b"".join(shown))
 
     def tune(self, sock: socket.socket) -> None:
@@ -139,6 +140,7 @@ class Worker:
     def tick(self) -> None:
         """Ten times a second: settings and kills that came in through another worker."""
         self._ticks += 1
+        self.now = self.loop.time()
         try:
             if self.context.shared.refresh():
                 self.apply_settings()

@@ -1,7 +1,7 @@
 /* check.h - the smallest test kit: a test is a void function, main is a list of RUN(test).
  *
- * A CHECK that fails prints where and goes on; the test counts as failed. At the end of the program `N passed, M failed`
- * is printed, and the exit status is 1 if anything failed or nothing ran. A forked child ends with _exit(check_failures
+ * A CHECK that fails prints where and goes on; the test counts as failed. At the end of the program `N passed, M
+ * failed` is printed, and the exit status is 1 if anything failed or nothing ran. A forked child ends with _exit(check_failures
  * != 0) and its parent checks that status.
  */
 #ifndef FRIDGE_TESTS_CHECK_H

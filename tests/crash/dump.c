@@ -6,8 +6,8 @@
 #include "store/table.h"
 
 #define NAMES 400
-#define NAME_BYTES 8192
-#define VALUE_BYTES 40000
+#define NAMES_MAX 8192
+#define TEXT_MAX 40000
 
 /* --- digests -------------------------------------------------------------------------------------------------------- */
 
@@ -56,14 +56,14 @@ typedef struct names {
         uint16_t at, length;
         uint64_t expiry;
     } name[NAMES];
-    char bytes[NAME_BYTES];
+    char bytes[NAMES_MAX];
 } names;
 
 static fr_status take_name(void *ctx, span name, enum kind kind, uint64_t expiry, uint64_t version) {
     names *ns = ctx;
     (void)kind;
     (void)version;
-    if (ns->n == NAMES || ns->used + name.n > NAME_BYTES) return FR_NOSPACE;
+    if (ns->n == NAMES || ns->used + name.n > NAMES_MAX) return FR_NOSPACE;
     memcpy(ns->bytes + ns->used, name.p, name.n);
     ns->name[ns->n].at = (uint16_t)ns->used;
     ns->name[ns->n].length = (uint16_t)name.n;
@@ -94,7 +94,7 @@ typedef struct reading {
     enum kind kind;
     digest content;
     FILE *out;
-    char buf[VALUE_BYTES];
+    char buf[TEXT_MAX];
 } reading;
 
 static fr_status bytes_of(segment *s, const value *v, char *buf, span *out) {
@@ -103,7 +103,7 @@ static fr_status bytes_of(segment *s, const value *v, char *buf, span *out) {
         *out = value_text(v, digits);
         return FR_OK;
     }
-    if (v->n > VALUE_BYTES) return FR_RETRY;
+    if (v->n > TEXT_MAX) return FR_RETRY;
     *out = (span){buf, v->n};
     return value_copy(s, v, 0, v->n, buf);
 }

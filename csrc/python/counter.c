@@ -1,0 +1,245 @@
+/* counter.c - the type Counter: a name and the address of its cell, changed without a latch.
+ *
+ * The address is good for the life of the segment (store/counter.h). Whatever the lock-free call cannot do (the counter was
+ * deleted, expires, or is in a transaction's hands) goes through hot_counter_step. A handle on a read-only segment has no
+ * address and reads by name.
+ */
+#include "python/hot_module.h"
+
+typedef struct CounterObject {
+    PyObject_HEAD
+    SegmentObject *segment;
+    PyObject *name; /* bytes */
+    span key;       /* in name */
+    uint64_t cell;  /* offset, 0 = not known */
+} CounterObject;
+
+PyTypeObject *counter_type;
+
+#define SELF CounterObject *self = (CounterObject *)o
+#define OPEN                                                                                                           \
+    store *st = self->segment ? self->segment->st : NULL;                                                              \
+    if (FR_UNLIKELY(!st)) return fail_closed()
+
+/* --- life -------------------------------------------------------------------------------------------------------------- */
+
+static int open_cell(CounterObject *self, int64_t initial) {
+    store *st = self->segment->st;
+    fr_error err;
+    fr_status status;
+    if (!st) {
+        fail_closed();
+        return -1;
+    }
+    if (st->s->readonly) return 0;
+    TRY(self->segment, status, false, hot_counter_open(st, self->key, initial, &self->cell, wait, &err));
+    return status == FR_OK ? 0 : (fail_status(status, &err), -1);
+}
+
+static int counter_init(PyObject *o, PyObject *args, PyObject *named) {
+    SELF;
+    PyObject *segment, *name, *initial = NULL;
+    arg key;
+    int64_t start;
+    if (named && PyDict_Size(named) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Counter() of _hot takes no keyword arguments");
+        return -1;
+    }
+    if (!PyArg_ParseTuple(args, "OO|O:Counter", &segment, &name, &initial)) return -1;
+    if (!PyObject_TypeCheck(segment, segment_type) || self->segment) {
+        PyErr_SetString(PyExc_TypeError, "Counter() of _hot needs an open Segment, once");
+        return -1;
+    }
+    if (arg_int64("initial", initial, 0, &start) < 0 || arg_key(name, &key) < 0) return -1;
+    self->name = PyBytes_FromStringAndSize(key.s.p, (Py_ssize_t)key.s.n);
+    arg_free(&key);
+    if (!self->name) return -1;
+    self->key = (span){PyBytes_AsString(self->name), (size_t)PyBytes_Size(self->name)};
+    self->segment = (SegmentObject *)Py_NewRef(segment);
+    return open_cell(self, start);
+}
+
+static void counter_dealloc(PyObject *o) {
+    SELF;
+    PyTypeObject *type = Py_TYPE(o);
+    Py_XDECREF((PyObject *)self->segment);
+    Py_XDECREF(self->name);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(o);
+    Py_DECREF(type);
+}
+
+/* --- the slow half ------------------------------------------------------------------------------------------------------- */
+
+static fr_status step(CounterObject *self, store *st, hot_counter_call *c, fr_error *err) {
+    fr_status status;
+    c->name = self->key;
+    TRY(self->segment, status, false, hot_counter_step(st, c, wait, err));
+    if (status == FR_OK && c->cell) self->cell = c->cell;
+    return status;
+}
+
+static fr_status read_by_name(CounterObject *self, store *st, int64_t *out, bool *exists, fr_error *err) {
+    fr_status status;
+    TRY(self->segment, status, false, hot_counter_read(st, self->key, out, exists, wait, err));
+    return status;
+}
+
+/* --- adding -------------------------------------------------------------------------------------------------------------- */
+
+static PyObject *add_slowly(CounterObject *self, store *st, int64_t by) {
+    fr_error err;
+    hot_counter_call c = {.step = HOT_ADD, .v = by};
+    fr_status status = step(self, st, &c, &err);
+    return status == FR_OK ? PyLong_FromLongLong(c.out) : fail_status(status, &err);
+}
+
+static PyObject *add(CounterObject *self, int64_t by) {
+    int64_t sum;
+    OPEN;
+    if (FR_UNLIKELY(st->s->readonly)) return fail_status(FR_READONLY, NULL);
+    fr_status status = FR_LIKELY(self->cell) ? counter_add(st->s, self->cell, by, &sum) : FR_RETRY;
+    if (FR_UNLIKELY(status == FR_RETRY)) return add_slowly(self, st, by);
+    if (FR_UNLIKELY(st->s->lost)) status = FR_LOST;
+    return FR_LIKELY(status == FR_OK) ? PyLong_FromLongLong(sum) : fail_status(status, NULL);
+}
+
+static const char *const by_parameters[] = {"by"};
+
+static PyObject *counter_increment(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    PyObject *in[1];
+    int64_t by;
+    if (FR_LIKELY(nargs == 0 && !names)) return add((CounterObject *)o, 1);
+    if (take("increment", args, nargs, names, by_parameters, 0, 1, in) < 0 || arg_int64("by", in[0], 1, &by) < 0) return NULL;
+    return add((CounterObject *)o, by);
+}
+
+static PyObject *counter_decrement(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    PyObject *in[1];
+    int64_t by;
+    if (FR_LIKELY(nargs == 0 && !names)) return add((CounterObject *)o, -1);
+    if (take("decrement", args, nargs, names, by_parameters, 0, 1, in) < 0 || arg_int64("by", in[0], 1, &by) < 0) return NULL;
+    if (by == INT64_MIN) return fail_text(FR_OVERFLOW, "decrement would overflow");
+    return add((CounterObject *)o, -by);
+}
+
+/* --- reading and setting --------------------------------------------------------------------------------------------------- */
+
+static PyObject *counter_get_method(PyObject *o, PyObject *unused) {
+    SELF;
+    int64_t v = 0;
+    bool exists;
+    fr_error err;
+    (void)unused;
+    OPEN;
+    err.text[0] = 0;
+    fr_status status = FR_LIKELY(self->cell) ? hot_counter_get(st, self->cell, &v) : FR_RETRY;
+    if (FR_UNLIKELY(status == FR_RETRY)) status = read_by_name(self, st, &v, &exists, &err);
+    if (FR_UNLIKELY(st->s->lost)) status = FR_LOST;
+    return FR_LIKELY(status == FR_OK) ? PyLong_FromLongLong(v) : fail_status(status, &err);
+}
+
+static PyObject *set_to(CounterObject *self, int64_t v, PyObject *result) {
+    fr_error err;
+    OPEN;
+    if (st->s->readonly) return fail_status(FR_READONLY, NULL);
+    err.text[0] = 0;
+    fr_status status = self->cell ? hot_counter_set(st, self->cell, v) : FR_RETRY;
+    hot_counter_call c = {.step = HOT_SET, .v = v};
+    if (status == FR_RETRY) status = step(self, st, &c, &err);
+    if (st->s->lost) status = FR_LOST;
+    return status == FR_OK ? Py_NewRef(result) : fail_status(status, &err);
+}
+
+static PyObject *counter_set_method(PyObject *o, PyObject *value) {
+    int64_t v;
+    return arg_int64("value", value, 0, &v) < 0 ? NULL : set_to((CounterObject *)o, v, Py_None);
+}
+
+static PyObject *counter_reset(PyObject *o, PyObject *unused) {
+    (void)unused;
+    PyObject *zero = PyLong_FromLong(0), *out = zero ? set_to((CounterObject *)o, 0, zero) : NULL;
+    Py_XDECREF(zero);
+    return out;
+}
+
+static PyObject *counter_compare_and_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    static const char *const parameters[] = {"expected", "new"};
+    SELF;
+    PyObject *in[2];
+    fr_error err;
+    hot_counter_call c = {.step = HOT_CAS};
+    OPEN;
+    if (take("compare_and_set", args, nargs, names, parameters, 2, 2, in) < 0) return NULL;
+    if (arg_int64("expected", in[0], 0, &c.expected) < 0 || arg_int64("new", in[1], 0, &c.v) < 0) return NULL;
+    if (st->s->readonly) return fail_status(FR_READONLY, NULL);
+    err.text[0] = 0;
+    fr_status status = self->cell ? hot_counter_cas(st, self->cell, c.expected, c.v, &c.done) : FR_RETRY;
+    if (status == FR_RETRY) status = step(self, st, &c, &err);
+    if (st->s->lost) status = FR_LOST;
+    return status == FR_OK ? bool_out(c.done) : fail_status(status, &err);
+}
+
+static PyObject *counter_exists(PyObject *o, PyObject *unused) {
+    SELF;
+    int64_t v;
+    bool exists = false;
+    fr_error err;
+    (void)unused;
+    OPEN;
+    fr_status status = read_by_name(self, st, &v, &exists, &err);
+    return status == FR_OK ? bool_out(exists) : fail_status(status, &err);
+}
+
+static PyObject *counter_delete(PyObject *o, PyObject *unused) {
+    SELF;
+    bool existed;
+    fr_error err;
+    fr_status status;
+    (void)unused;
+    OPEN;
+    TRY(self->segment, status, false, hot_delete(st, 0, self->key, &existed, wait, &err));
+    return status == FR_OK ? bool_out(existed) : fail_status(status, &err);
+}
+
+static PyObject *counter_name(PyObject *o, void *unused) {
+    SELF;
+    (void)unused;
+    return self->name ? bytes_out(self->key.p, self->key.n, true) : fail_closed();
+}
+
+/* --- the type ------------------------------------------------------------------------------------------------------------ */
+
+static PyMethodDef methods[] = {
+    FAST("increment", counter_increment, "increment(by=1)\n--\n\nAdd and return the sum."),
+    FAST("decrement", counter_decrement, "decrement(by=1)\n--\n\nSubtract and return what is left."),
+    {"get", counter_get_method, METH_NOARGS, "Return the value; 0 when the counter does not exist."},
+    {"set", counter_set_method, METH_O, "set(value, /)\n--\n\nSet the value."},
+    {"reset", counter_reset, METH_NOARGS, "Set to 0 and return 0."},
+    FAST("compare_and_set", counter_compare_and_set,
+         "compare_and_set(expected, new)\n--\n\nSet to new if the value is expected; return whether it was."),
+    {"exists", counter_exists, METH_NOARGS, "Return whether the counter exists."},
+    {"delete", counter_delete, METH_NOARGS, "Delete; return whether it existed. The next change starts at 0."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"name", counter_name, NULL, "The counter's name.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_doc, "A named 64-bit integer: Counter(segment, name, initial)."},
+    {Py_tp_init, (void *)counter_init},
+    {Py_tp_dealloc, (void *)counter_dealloc},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {0, NULL},
+};
+
+static PyType_Spec spec = {"fridge._hot.Counter", sizeof(CounterObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
+
+int counter_add_type(PyObject *module) {
+    counter_type = (PyTypeObject *)PyType_FromSpec(&spec);
+    return counter_type ? PyModule_AddObjectRef(module, "Counter", (PyObject *)counter_type) : -1;
+}

@@ -1,0 +1,31 @@
+/* table.h (python) - the type Table, shared by table.c (its life and facts) and rows.c (its verbs). */
+#ifndef FRIDGE_PYTHON_TABLE_H
+#define FRIDGE_PYTHON_TABLE_H
+
+#include "python/hot_module.h"
+
+typedef struct TableObject {
+    PyObject_HEAD
+    SegmentObject *segment;
+    table *tb;                     /* the store's copy: lives as long as the store */
+    PyObject *column[COLUMNS_MAX]; /* names, interned: most callers' literals are these very objects */
+    char prefix[TABLE_NAME_MAX + 2];
+} TableObject;
+
+METHOD(rows_set);
+METHOD(rows_get);
+METHOD(rows_incr);
+METHOD(rows_decr);
+METHOD(rows_cas);
+PyObject *rows_delete(PyObject *o, PyObject *key);
+int rows_contains(PyObject *o, PyObject *key);
+
+#define TABLE_SELF TableObject *self = (TableObject *)o
+#define TABLE_OPEN(failure)                                                                                            \
+    store *st = self->segment ? self->segment->st : NULL;                                                              \
+    if (FR_UNLIKELY(!st || !self->tb)) {                                                                               \
+        fail_closed();                                                                                                 \
+        return failure;                                                                                                \
+    }
+
+#endif

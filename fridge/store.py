@@ -1,0 +1,184 @@
+"""The handle of a segment, `fridge.open()`: keys, hashes, tables, counters, facts and checks.
+
+Leaves out: how commands run (`fridge.commands`), and servers, which are other processes and not needed here.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from fridge import path as paths
+from fridge._native import lib, text
+from fridge.config import parse_memory
+from fridge.hashes import Hashes
+from fridge.schema import Schema
+from fridge.segment import Report, Segment
+from fridge.table import Table
+
+if TYPE_CHECKING:
+    from fridge.counter import Counter
+
+DEFAULT_CAPACITY = 1024  # rows of a table whose capacity is not given
+
+
+class Store(Hashes):
+    """An open segment.
+
+    Data lives in the segment, not in the handle: every process that opens the same path sees the same keys. Handles are
+    safe in threads and after fork.
+
+    Args:
+        path: the segment's file; None: the default segment (`fridge path` prints which and why).
+        size: bytes it may grow to, for the process that creates it: 268435456 or "256mb".
+        mode: "rw", or "r" for a mapping that cannot write.
+        create: create the segment if it is absent.
+        db: the logical database of keys and hashes. Tables and counters belong to database 0.
+        name: what `fridge ps` shows for this process; the program's name when None.
+        decode_responses: return str instead of bytes.
+        sigbus_handler: turn a segment file that is truncated under the mapping into SegmentLost.
+        prealloc: take all memory when creating.
+
+    Raises:
+        SegmentNotFoundError: there is none, and it was not to be created.
+        NotASegmentError: the file is something else.
+        ForeignOwnerError: the file belongs to somebody else.
+        OutOfMemoryError: there is not enough shared memory.
+
+    Example:
+        >>> with Store("/dev/shm/example") as f:  # doctest: +SKIP
+        ...     f.set("greeting", "hello", ex=60)
+        ...     f.get("greeting")
+        True
+        b'hello'
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, size: int | str | None = None,
+                 mode: Literal["rw", "r"] = "rw", create: bool = True, db: int = 0, name: str | None = None,
+                 decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
+        if mode not in ("rw", "r"):
+            raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
+        readonly = mode == "r"
+        create = create and not readonly
+        where = paths.default_path() if path is None else os.fspath(path)
+        if create:
+            paths.prepare(where)
+        segment = Segment(where, size=_bytes(size), create=create, readonly=readonly, prealloc=prealloc,
+                          name=name or "", sigbus_handler=sigbus_handler)  # fmt: skip
+        super().__init__(segment, db, decode_responses)
+
+    @property
+    def path(self) -> str:
+        """The segment's file."""
+        return self._segment.path
+
+    # --- objects ---
+
+    def table(self, name: str, schema: Schema | None = None, capacity: int = DEFAULT_CAPACITY) -> Table:
+        """Declare a typed table, or attach to one.
+
+        Args:
+            name: the table's name.
+            schema: column names and types, such as {"count": "int32", "note": "str:64"}. Types: int8 to int64, uint8 to
+                uint64, float64, bool, str:N and bytes:N. None attaches to a table that is there.
+            capacity: how many rows fit, exactly.
+
+        Raises:
+            SchemaError: the schema is not possible.
+            SchemaMismatchError: the table is there with another schema or capacity.
+            UnknownTableError: no schema was given and there is no such table.
+
+        Example:
+            >>> rate = f.table("rate_limits", {"count": "int32"}, capacity=10_000)  # doctest: +SKIP
+        """
+        return Table(self, name, schema, capacity)
+
+    def counter(self, name: str | bytes, initial: int = 0) -> Counter:
+        """Return the counter of this name, created at initial if it is absent.
+
+        Args:
+            name: the counter's name.
+            initial: its value if it is created now.
+
+        Example:
+            >>> f.counter("hits").increment()  # doctest: +SKIP
+            1
+        """
+        from fridge.counter import Counter
+
+        return Counter(name, initial, store=self)
+
+    # --- facts ---
+
+    def info(self) -> dict[str, Any]:
+        """Return what there is to know about the segment: sizes, keys, tables, processes, statistics."""
+        self._hold()
+        try:
+            facts = self._segment.describe()
+            return {
+                "fridge_version": text(lib.fridge_version()),
+                "path": self.path,
+                "uuid": text(facts.uuid),
+                "size": int(facts.size),
+                "used": int(facts.used),
+                "max_size": int(facts.max_size),
+                "readonly": bool(facts.readonly),
+                "keyspace": {db: {"keys": k, "expires": e} for db, (k, e) in self._segment.keyspace().items()},
+                "tables": {t.name: vars(t) for t in self._segment.tables()},
+                "processes": [vars(p) for p in self._segment.processes()],
+                "statistics": {s.name: s.value for s in self._segment.statistics()},
+            }
+        finally:
+            self._release()
+
+    def verify(self, repair: bool = False) -> Report:
+        """Walk the whole segment and check every invariant.
+
+        Args:
+            repair: set right what can be derived again: bitmaps and counts.
+
+        Returns:
+            What was counted; `findings` is 0 when all is well.
+        """
+        self._hold()
+        try:
+            return self._segment.verify(repair)
+        finally:
+            self._release()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<fridge.Store {self.path}{' (closed)' if self.closed else ''}>"
+
+
+def _bytes(size: int | str | None) -> int:
+    return parse_memory(size) if isinstance(size, str) else size or 0
+
+
+_default: Store | None = None
+
+
+def default_store() -> Store:
+    """Return this process's handle of the default segment, opened at the first call."""
+    global _default
+    if _default is None or _default.closed:
+        _default = Store()
+    return _default
+
+
+def open(path: str | os.PathLike[str] | None = None, size: int | str | None = None, mode: Literal["rw", "r"] = "rw",
+         create: bool = True, db: int = 0, name: str | None = None, decode_responses: bool = False,
+         sigbus_handler: bool = True, prealloc: bool = False) -> Store:  # fmt: skip
+    """Open a segment; see Store for the arguments.
+
+    Example:
+        >>> f = open()  # doctest: +SKIP
+        >>> f.incr("n", 5)  # doctest: +SKIP
+        5
+    """
+    return Store(path, size, mode, create, db, name, decode_responses, sigbus_handler, prealloc)

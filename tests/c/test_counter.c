@@ -1,0 +1,149 @@
+/* test_counter.c - counters: the lock-free cell, the transaction's way to it, and the names that own cells. */
+#include "store_fixture.h"
+
+static fr_status do_open(store *st, txn *t, op *o) { return counter_open(st, t, &o->k, o->by, &o->size); }
+static fr_status do_incr(store *st, txn *t, op *o) { return str_incr(st, t, &o->k, o->by, &o->number); }
+static fr_status do_two(store *st, txn *t, op *o) {
+    fr_status status = str_incr(st, t, &o->k, 1, &o->number);
+    return status == FR_OK ? str_incr(st, t, &o->k2, 1, &o->number) : status;
+}
+static fr_status do_get(store *st, txn *t, op *o) {
+    fr_status status = str_get(st, t, &o->k, &o->v, &o->flag);
+    return status == FR_OK && o->flag ? keep_value(t, o) : status;
+}
+
+static uint64_t counter(store *st, const char *name, int64_t initial) {
+    op o = {.run = do_open, .name = name, .by = initial};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    return o.size;
+}
+static bool reads(store *st, const char *name, const char *want) {
+    op o = {.run = do_get, .name = name};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return o.flag && o.text_n == strlen(want) && memcmp(o.text, want, o.text_n) == 0;
+}
+static int64_t add(store *st, uint64_t cell, int64_t by) {
+    int64_t out = -1;
+    CHECK_STATUS(counter_add(st->s, cell, by, &out), FR_OK);
+    return out;
+}
+
+static void one_number_behind_both_ways(void) {
+    store *st = big_store();
+    uint64_t cell = counter(st, "hits", 5);
+    CHECK(cell % 16 == 0);
+    CHECK(add(st, cell, 2) == 7);
+    op o = {.run = do_incr, .name = "hits", .by = 3};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    CHECK(o.number == 10 && add(st, cell, 1) == 11 && reads(st, "hits", "11"));
+    CHECK(counter(st, "hits", 100) == cell); /* initial does not reset */
+    CHECK(reads(st, "hits", "11"));
+    close_sound(st);
+}
+
+static void a_string_becomes_a_counter(void) {
+    store *st = big_store();
+    op s = {.run = do_set, .name = "n", .value = text_of("41")};
+    CHECK_STATUS(write_op(st, &s), FR_OK);
+    uint64_t cell = counter(st, "n", 0);
+    CHECK(add(st, cell, 1) == 42);
+    s.name = "text", s.value = text_of("abc");
+    CHECK_STATUS(write_op(st, &s), FR_OK);
+    op o = {.run = do_open, .name = "text"};
+    CHECK_STATUS(write_op(st, &o), FR_NOTINT);
+    CHECK(reads(st, "text", "abc"));
+    hset(st, "h", "f", "v");
+    o.name = "h";
+    CHECK_STATUS(write_op(st, &o), FR_WRONGTYPE);
+    close_sound(st);
+}
+
+static void deleted_and_revived_at_the_same_address(void) {
+    store *st = big_store();
+    int64_t out;
+    uint64_t cell = counter(st, "hits", 9);
+    CHECK(del(st, "hits"));
+    CHECK(!exists(st, "hits"));
+    CHECK_STATUS(counter_add(st->s, cell, 1, &out), FR_RETRY);
+    op s = {.run = do_set, .name = "hits", .value = text_of("abc")};
+    CHECK_STATUS(write_op(st, &s), FR_OK); /* while the cell is dead the name may be anything */
+    CHECK(reads(st, "hits", "abc"));
+    CHECK(del(st, "hits"));
+    CHECK(counter(st, "hits", 0) == cell);
+    CHECK(add(st, cell, 1) == 1);
+    close_sound(st);
+}
+
+static void flush_kills_all_counters_at_once(void) {
+    store *st = big_store();
+    int64_t out;
+    uint64_t a = counter(st, "a", 1), b = counter(st, "b", 2);
+    op f = {.run = do_flush, .name = "x"};
+    CHECK_STATUS(write_op(st, &f), FR_OK);
+    CHECK_STATUS(counter_add(st->s, a, 1, &out), FR_RETRY);
+    CHECK_STATUS(counter_get(st->s, b, &out), FR_RETRY);
+    CHECK(!exists(st, "a"));
+    CHECK(counter(st, "a", 0) == a && add(st, a, 1) == 1);
+    close_sound(st);
+}
+
+static void limits_and_expiry(void) {
+    store *st = big_store();
+    int64_t out;
+    uint64_t cell = counter(st, "c", INT64_MAX);
+    CHECK_STATUS(counter_add(st->s, cell, 1, &out), FR_OVERFLOW);
+    CHECK_STATUS(counter_get(st->s, cell, &out), FR_OK);
+    CHECK(out == INT64_MAX);
+    op e = {.run = do_expire, .name = "c", .at = NOW + 50};
+    CHECK_STATUS(write_op(st, &e), FR_OK);
+    CHECK_STATUS(counter_get(st->s, cell, &out), FR_RETRY); /* through the latch, which looks at the clock */
+    op late = {.run = do_get, .name = "c"};
+    CHECK_STATUS(store_read(st, NOW + 50, NULL, run_op, &late, &last_error), FR_OK);
+    CHECK(!late.flag);
+    bool done;
+    cell = counter(st, "d", 3);
+    CHECK_STATUS(counter_cas(st->s, cell, 4, 5, &done), FR_OK);
+    CHECK(!done);
+    CHECK_STATUS(counter_cas(st->s, cell, 3, 5, &done), FR_OK);
+    CHECK(done && reads(st, "d", "5"));
+    close_sound(st);
+}
+
+typedef struct watch {
+    uint64_t cell;
+    unsigned refused, allowed;
+} watch;
+
+static void poke(store *st, void *ctx) {
+    watch *w = ctx;
+    int64_t out;
+    if (counter_get(st->s, w->cell, &out) == FR_OK) w->allowed++;
+    else w->refused++;
+}
+
+/* While a transaction has the cell frozen the lock-free path is refused; a reader sees both counters of one instant. */
+static void a_transaction_freezes_its_counters(void) {
+    store *st = big_store();
+    watch seen = {counter(st, "a", 0), 0, 0};
+    counter(st, "b", 0);
+    op o = {.run = do_two, .name = "a", .other = "b"};
+    stripe_set all;
+    store_all_stripes(st, &all);
+    interleaving w = {.st = st, .look = poke, .ctx = &seen};
+    fr_hook = at_store, fr_hook_ctx = &w;
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, run_op, &o, &last_error), FR_OK);
+    fr_hook = NULL;
+    CHECK(seen.refused > 0 && seen.allowed > 0);
+    CHECK(reads(st, "a", "1") && reads(st, "b", "1"));
+    close_sound(st);
+}
+
+int main(void) {
+    RUN(one_number_behind_both_ways);
+    RUN(a_string_becomes_a_counter);
+    RUN(deleted_and_revived_at_the_same_address);
+    RUN(flush_kills_all_counters_at_once);
+    RUN(limits_and_expiry);
+    RUN(a_transaction_freezes_its_counters);
+    return 0;
+}

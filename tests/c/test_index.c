@@ -1,0 +1,143 @@
+/* test_index.c - the index under one root: insertion, splits, directory doubling, walking across splits, refusals. */
+#include "store_fixture.h"
+
+static void set(store *st, const char *name) {
+    op o = {.run = do_set, .name = name, .value = text_of("v")};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+}
+
+static uint64_t depth_of(store *st, uint32_t stripe) { return segment_stripe(st->s, stripe)->root >> 32 & 63; }
+
+static void grows_by_splits_and_keeps_every_key(void) {
+    geometry g = layout_default(64u << 20);
+    g.stripes = 1;
+    store *st = store_with(&g);
+    char name[24];
+    uint64_t last = 0;
+    unsigned doublings = 0;
+    for (int i = 0; i < 20000; i++) {
+        snprintf(name, sizeof name, "key:%d", i);
+        set(st, name);
+        uint64_t depth = depth_of(st, 0);
+        CHECK(depth == last || depth == last + 1);
+        doublings += depth != last;
+        last = depth;
+    }
+    CHECK(doublings >= 5);
+    for (int i = 0; i < 20000; i++) {
+        snprintf(name, sizeof name, "key:%d", i);
+        CHECK(exists(st, name));
+    }
+    close_sound(st);
+}
+
+typedef struct collect {
+    uint8_t *seen;
+    unsigned total;
+} collect;
+
+static fr_status each(void *ctx, span name, enum kind kind, uint64_t expiry, uint64_t version) {
+    collect *c = ctx;
+    char text[32] = {0};
+    (void)kind, (void)expiry;
+    CHECK(version % 2 == 0 && name.n < sizeof text);
+    memcpy(text, name.p, name.n);
+    if (text[0] == 'k') c->seen[atoi(text + 4)]++;
+    c->total++;
+    return FR_OK;
+}
+
+typedef struct scan_step {
+    uint64_t cursor;
+    collect *c;
+} scan_step;
+
+static fr_status scan(store *st, txn *t, void *ctx) {
+    scan_step *s = ctx;
+    return keyspace_scan(st, t, 0, NO_TABLE, &s->cursor, 10, each, s->c);
+}
+
+/* What was there from start to end is met, though the index splits under the cursor. */
+static void a_cursor_survives_splits(void) {
+    geometry g = layout_default(64u << 20);
+    g.stripes = 2;
+    store *st = store_with(&g);
+    collect c = {calloc(2000, 1), 0};
+    scan_step s = {0, &c};
+    char name[24];
+    for (int i = 0; i < 2000; i++) {
+        snprintf(name, sizeof name, "key:%d", i);
+        set(st, name);
+    }
+    int extra = 0;
+    do {
+        CHECK_STATUS(store_read(st, NOW, NULL, scan, &s, &last_error), FR_OK);
+        for (int i = 0; i < 200 && extra < 20000; i++) {
+            snprintf(name, sizeof name, "more:%d", extra++);
+            set(st, name);
+        }
+    } while (s.cursor);
+    for (int i = 0; i < 2000; i++) CHECK(c.seen[i] > 0);
+    free(c.seen);
+    close_sound(st);
+}
+
+/* Equal tags never part: after a quad of them the index says so, and nothing changed. */
+static void equal_tags_are_refused_at_last(void) {
+    geometry g = layout_default(64u << 20);
+    store *st = store_with(&g);
+    txn t;
+    stripe_set all;
+    store_all_stripes(st, &all);
+    txn_init(&t, st->s, &last_error);
+    uint64_t root = st->s->l.latches + offsetof(stripe, root), before = segment_stripe(st->s, 0)->root;
+    CHECK_STATUS(txn_begin_one(&t, NOW, NOW + 200, 0), FR_OK);
+    fr_status status = FR_OK;
+    int n = 0;
+    for (; n < 100 && status == FR_OK; n++) status = index_insert(&t, root, 0, SLOT_MAKE(12345, 0, 1024 + n * 32));
+    CHECK_STATUS(status, FR_INDEXFULL);
+    CHECK(n == QUAD_SLOTS + 1);
+    txn_abort(&t);
+    txn_end(&t);
+    CHECK(segment_stripe(st->s, 0)->root == before);
+    close_sound(st);
+}
+
+typedef struct present {
+    const char *name;
+    unsigned missing, looks;
+} present;
+
+static void look(store *st, void *ctx) {
+    present *p = ctx;
+    p->looks++;
+    p->missing += !exists(st, p->name);
+}
+
+/* A reader at every store of the insertion that splits finds the key that was there before. */
+static void readers_find_keys_while_a_segment_splits(void) {
+    geometry g = layout_test();
+    store *st = store_with(&g);
+    char name[24];
+    set(st, "steady");
+    present p = {"steady", 0, 0};
+    unsigned splits = 0;
+    for (int i = 0; i < 150; i++) {
+        uint64_t before = depth_of(st, 0) + depth_of(st, 1);
+        snprintf(name, sizeof name, "k%d", i);
+        op o = {.run = do_set, .name = name, .value = text_of("v")};
+        interleaving w = {.st = st, .look = look, .ctx = &p};
+        CHECK_STATUS(write_watched(&w, &o), FR_OK);
+        splits += depth_of(st, 0) + depth_of(st, 1) != before;
+    }
+    CHECK(splits >= 2 && p.looks > 1000 && p.missing == 0);
+    close_sound(st);
+}
+
+int main(void) {
+    RUN(grows_by_splits_and_keeps_every_key);
+    RUN(a_cursor_survives_splits);
+    RUN(equal_tags_are_refused_at_last);
+    RUN(readers_find_keys_while_a_segment_splits);
+    return 0;
+}

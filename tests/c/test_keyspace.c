@@ -1,0 +1,172 @@
+/* test_keyspace.c - keys whatever they hold: deletion, expiry, renames, copies, databases, counts, a random key. */
+#include "store_fixture.h"
+
+static fr_status do_get(store *st, txn *t, op *o) {
+    fr_status status = str_get(st, t, &o->k, &o->v, &o->flag);
+    return status == FR_OK && o->flag ? keep_value(t, o) : status;
+}
+static fr_status do_expire_if(store *st, txn *t, op *o) {
+    return key_expire(st, t, &o->k, o->at, (unsigned)o->by, &o->flag);
+}
+static fr_status do_rename_nx(store *st, txn *t, op *o) { return key_rename(st, t, &o->k, &o->k2, true, &o->flag); }
+static fr_status do_copy_keep(store *st, txn *t, op *o) { return key_copy(st, t, &o->k, &o->k2, false, &o->flag); }
+static fr_status do_flush_db(store *st, txn *t, op *o) { return keyspace_flush(st, t, (int32_t)o->by); }
+static fr_status do_swap(store *st, txn *t, op *o) { return keyspace_swap(st, t, (uint32_t)o->by, (uint32_t)o->at); }
+static fr_status do_count(store *st, txn *t, op *o) {
+    uint64_t expires;
+    keyspace_count(st, t, (uint32_t)o->by, &o->size, &expires);
+    o->at = expires;
+    return FR_OK;
+}
+
+static void set(store *st, const char *name, const char *value) {
+    op o = {.run = do_set, .name = name, .value = text_of(value)};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+}
+static bool holds(store *st, const char *name, const char *want) {
+    op o = {.run = do_get, .name = name};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return want ? o.flag && o.text_n == strlen(want) && memcmp(o.text, want, o.text_n) == 0 : !o.flag;
+}
+static bool did(store *st, op o, fr_status want) {
+    CHECK_STATUS(write_op(st, &o), want);
+    return o.flag;
+}
+static uint64_t count(store *st, int64_t db) {
+    op o = {.run = do_count, .name = "x", .by = db};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return o.size;
+}
+
+static void conditions_of_expire(void) {
+    store *st = big_store();
+    set(st, "k", "v");
+    op e = {.run = do_expire_if, .name = "k"};
+    struct {
+        unsigned condition;
+        uint64_t at;
+        bool changes;
+    } row[] = {{EXPIRE_XX, NOW + 50, false}, {EXPIRE_GT, NOW + 50, false}, {EXPIRE_LT, NOW + 90, true},
+               {EXPIRE_NX, NOW + 50, false}, {EXPIRE_GT, NOW + 80, false}, {EXPIRE_GT, NOW + 95, true},
+               {EXPIRE_LT, NOW + 99, false}, {EXPIRE_XX, NOW + 60, true},  {0, NO_EXPIRY, true},
+               {0, NO_EXPIRY, false},        {0, NOW - 1, true}};
+    for (size_t i = 0; i < FR_COUNTOF(row); i++) {
+        e.by = row[i].condition, e.at = row[i].at;
+        CHECK_STATUS(write_op(st, &e), FR_OK);
+        CHECK(e.flag == row[i].changes);
+    }
+    CHECK(holds(st, "k", NULL) && count(st, 0) == 0);
+    close_sound(st);
+}
+
+static void renames_and_copies(void) {
+    store *st = big_store();
+    char long_value[5001];
+    memset(long_value, 'x', 5000);
+    long_value[5000] = 0;
+    set(st, "a", "value");
+    set(st, "n", "17");
+    set(st, "big", long_value);
+    CHECK(did(st, (op){.run = do_rename, .name = "a", .other = "b"}, FR_OK));
+    CHECK(holds(st, "a", NULL) && holds(st, "b", "value"));
+    CHECK(did(st, (op){.run = do_rename, .name = "n", .other = "b"}, FR_OK));
+    CHECK(holds(st, "b", "17") && count(st, 0) == 2);
+    CHECK(!did(st, (op){.run = do_rename_nx, .name = "b", .other = "big"}, FR_OK));
+    did(st, (op){.run = do_rename, .name = "absent", .other = "z"}, FR_NOKEY);
+    CHECK(did(st, (op){.run = do_copy, .name = "big", .other = "copy"}, FR_OK));
+    op o = {.run = do_get, .name = "copy"};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    CHECK(o.v.n == 5000 && count(st, 0) == 3);
+    CHECK(!did(st, (op){.run = do_copy_keep, .name = "b", .other = "copy"}, FR_OK));
+    did(st, (op){.run = do_copy, .name = "b", .other = "b"}, FR_SAMEKEY);
+    hset(st, "h", "f", "v");
+    CHECK(did(st, (op){.run = do_rename, .name = "h", .other = "h2"}, FR_OK));
+    CHECK(hget_is(st, "h2", "f", "v") && !exists(st, "h"));
+    close_sound(st);
+}
+
+/* A renamed tree keeps its fields where they are; only a small block moves (with, at most, a page of index and one of blocks in its new stripe). */
+static void a_renamed_tree_moves_one_block(void) {
+    store *st = big_store();
+    char field[16];
+    for (int i = 0; i < 2000; i++) {
+        snprintf(field, sizeof field, "f%d", i);
+        hset(st, "tree", field, "some value");
+    }
+    uint64_t before = pages_used(st);
+    CHECK(did(st, (op){.run = do_rename, .name = "tree", .other = "moved"}, FR_OK));
+    CHECK(pages_used(st) <= before + 3 && hlen(st, "moved") == 2000 && hget_is(st, "moved", "f1999", "some value"));
+    CHECK(hset(st, "moved", "new", "x") == 1);
+    CHECK(did(st, (op){.run = do_copy, .name = "moved", .other = "twin"}, FR_OK));
+    CHECK(hlen(st, "twin") == 2001 && hdel(st, "twin", "f0") == 1 && hlen(st, "moved") == 2001);
+    CHECK(del(st, "moved"));
+    close_sound(st);
+}
+
+static void flush_and_swap(void) {
+    store *st = big_store();
+    char name[16];
+    for (int i = 0; i < 500; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        set(st, name, "v");
+    }
+    CHECK(count(st, 0) == 500);
+    did(st, (op){.run = do_swap, .name = "x", .by = 0, .at = 1}, FR_OK);
+    CHECK(count(st, 0) == 0 && count(st, 1) == 500 && holds(st, "k1", NULL));
+    did(st, (op){.run = do_swap, .name = "x", .by = 1, .at = 0}, FR_OK);
+    CHECK(holds(st, "k1", "v"));
+    did(st, (op){.run = do_flush_db, .name = "x", .by = 0}, FR_OK);
+    CHECK(count(st, 0) == 0 && holds(st, "k1", NULL));
+    check_sound(st);
+    set(st, "k1", "again"); /* takes the flushed block's slot */
+    CHECK(holds(st, "k1", "again") && count(st, 0) == 1);
+    uint64_t used = pages_used(st);
+    unsigned freed = 0;
+    for (int i = 0; i < 1000; i++) freed += store_tick(st, NOW, 1000);
+    CHECK(freed == 499 && pages_used(st) <= used);
+    for (int i = 0; i < 3000; i++) { /* space ids come back */
+        set(st, "k", "v");
+        did(st, (op){.run = do_flush_db, .name = "x", .by = -1}, FR_OK);
+    }
+    CHECK(count(st, 0) == 0);
+    close_sound(st);
+}
+
+static fr_status pick(void *ctx, span name, enum kind kind, uint64_t expiry, uint64_t version) {
+    unsigned *seen = ctx;
+    char text[16] = {0};
+    (void)kind, (void)expiry, (void)version;
+    memcpy(text, name.p, name.n < 15 ? name.n : 15);
+    seen[atoi(text + 1) % 100]++;
+    return FR_OK;
+}
+static unsigned seen_keys[100];
+static fr_status do_random(store *st, txn *t, op *o) { return keyspace_random(st, t, 0, (uint64_t)o->by, pick, seen_keys); }
+
+static void a_random_key_can_be_any(void) {
+    store *st = big_store();
+    char name[16];
+    unsigned met = 0;
+    op r = {.run = do_random, .name = "x"};
+    CHECK_STATUS(read_op(st, &r), FR_OK); /* none: no call */
+    for (int i = 0; i < 100; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        set(st, name, "v");
+    }
+    for (int i = 0; i < 5000; i++) {
+        r.by = i * 7919 + 1;
+        CHECK_STATUS(read_op(st, &r), FR_OK);
+    }
+    for (int i = 0; i < 100; i++) met += seen_keys[i] > 0;
+    CHECK(met > 90);
+    close_sound(st);
+}
+
+int main(void) {
+    RUN(conditions_of_expire);
+    RUN(renames_and_copies);
+    RUN(a_renamed_tree_moves_one_block);
+    RUN(flush_and_swap);
+    RUN(a_random_key_can_be_any);
+    return 0;
+}

@@ -1,0 +1,166 @@
+/* test_txn.c - write sets, rollback, spilled journals, isolation of several keys, latches that are held, recovery. */
+#include "store_fixture.h"
+
+typedef struct pair {
+    const char *value;
+    char a[64], b[64];
+    bool differ;
+} pair;
+
+static fr_status put(store *st, txn *t, const char *name, const char *value) {
+    key k;
+    set_options plain = {.condition = SET_ALWAYS};
+    set_result r;
+    fr_status status = key_route(st, 0, text_of(name), &k, t->err);
+    return status == FR_OK ? str_set(st, t, &k, text_of(value), &plain, &r) : status;
+}
+static fr_status get(store *st, txn *t, const char *name, char out[64]) {
+    key k;
+    value v;
+    bool found;
+    fr_status status = key_route(st, 0, text_of(name), &k, t->err);
+    if (status == FR_OK) status = str_get(st, t, &k, &v, &found);
+    memset(out, 0, 64);
+    if (status != FR_OK || !found || v.n >= 64) return status;
+    return value_copy(t->s, &v, 0, v.n, out);
+}
+static fr_status put_both(store *st, txn *t, void *ctx) {
+    pair *p = ctx;
+    fr_status status = put(st, t, "first", p->value);
+    return status == FR_OK ? put(st, t, "second", p->value) : status;
+}
+static fr_status get_both(store *st, txn *t, void *ctx) {
+    pair *p = ctx;
+    fr_status status = get(st, t, "first", p->a);
+    return status == FR_OK ? get(st, t, "second", p->b) : status;
+}
+static fr_status write_both(store *st, const char *value) {
+    pair p = {.value = value};
+    stripe_set all;
+    store_all_stripes(st, &all);
+    return store_write(st, NOW, UINT64_MAX, &all, put_both, &p, &last_error);
+}
+
+static void look_at_both(store *st, void *ctx) {
+    pair *p = ctx;
+    CHECK_STATUS(store_read(st, NOW, NULL, get_both, p, &last_error), FR_OK);
+    if (strcmp(p->a, p->b)) p->differ = true;
+}
+
+/* Two keys in two stripes, a reader at every store: never one new and one old. */
+static void several_keys_change_at_one_instant(void) {
+    geometry g = layout_default(16u << 20);
+    store *st = store_with(&g);
+    pair seen = {.differ = false};
+    CHECK_STATUS(write_both(st, "short"), FR_OK);
+    const char *values[] = {"a value of another size class, longer", "17", "x", "a value of another size class, again!"};
+    for (int i = 0; i < 4; i++) {
+        pair p = {.value = values[i]};
+        stripe_set all;
+        store_all_stripes(st, &all);
+        interleaving w = {.st = st, .look = look_at_both, .ctx = &seen};
+        fr_hook = at_store, fr_hook_ctx = &w;
+        CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, put_both, &p, &last_error), FR_OK);
+        fr_hook = NULL;
+        CHECK(w.stores > 20 && !seen.differ);
+    }
+    close_sound(st);
+}
+
+static fr_status own_writes(store *st, txn *t, void *ctx) {
+    char out[64];
+    (void)ctx;
+    CHECK_STATUS(put(st, t, "k", "one two three four five six seven"), FR_OK);
+    CHECK_STATUS(get(st, t, "k", out), FR_OK);
+    CHECK(strcmp(out, "one two three four five six seven") == 0);
+    CHECK_STATUS(put(st, t, "k", "ONE two three four five six seven"), FR_OK); /* in place, of a block of this very txn */
+    CHECK_STATUS(get(st, t, "k", out), FR_OK);
+    CHECK(strncmp(out, "ONE", 3) == 0);
+    uint32_t mark = txn_mark(t);
+    CHECK_STATUS(put(st, t, "k", "two"), FR_OK);
+    txn_rollback(t, mark);
+    CHECK_STATUS(get(st, t, "k", out), FR_OK);
+    CHECK(strncmp(out, "ONE", 3) == 0);
+    return FR_OK;
+}
+
+static void a_transaction_sees_its_own_writes_and_rolls_back_to_a_mark(void) {
+    store *st = big_store();
+    stripe_set all;
+    char out[64];
+    store_all_stripes(st, &all);
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, own_writes, NULL, &last_error), FR_OK);
+    pair p;
+    (void)p;
+    txn t;
+    txn_init(&t, st->s, &last_error);
+    txn_begin_read(&t, NOW);
+    CHECK_STATUS(get(st, &t, "k", out), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    CHECK(strncmp(out, "ONE", 3) == 0);
+    close_sound(st);
+}
+
+static fr_status many(store *st, txn *t, void *ctx) {
+    char name[24];
+    for (int i = 0; i < *(int *)ctx; i++) {
+        snprintf(name, sizeof name, "many:%d", i);
+        fr_status status = put(st, t, name, "value");
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
+static void thousands_of_records_spill_and_commit_at_once(void) {
+    store *st = big_store();
+    stripe_set all;
+    int n = 5000;
+    store_all_stripes(st, &all);
+    uint64_t before = pages_used(st);
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, many, &n, &last_error), FR_OK);
+    CHECK(exists(st, "many:0") && exists(st, "many:4999") && pages_used(st) > before);
+    close_sound(st);
+}
+
+/* A live owner is never robbed; a dead one is recovered by whoever waits. */
+static void latches_of_the_living_and_of_the_dead(void) {
+    store *st = big_store();
+    uint64_t now = clock_boot_ms();
+    pair p = {.value = "v"};
+    stripe_set all;
+    store_all_stripes(st, &all);
+    uint32_t me = st->s->me->word;
+    segment_become(st->s, 2, 1);
+    CHECK(latch_try(st->s, 3));
+    segment_become(st->s, 3, 1);
+    CHECK_STATUS(store_write(st, now, 5, &all, put_both, &p, &last_error), FR_LATCHED);
+    CHECK(strstr(last_error.text, "slot 2") != NULL);
+    CHECK(!exists(st, "first"));
+    segment_set_dead(st->s, 2, true);
+    CHECK_STATUS(store_write(st, now, 2000, &all, put_both, &p, &last_error), FR_OK);
+    CHECK(exists(st, "first"));
+    segment_become(st->s, LATCH_SLOT(me), LATCH_GEN(me));
+    close_sound(st);
+}
+
+static void a_scribbled_journal_is_damage_not_a_crash(void) {
+    store *st = big_store();
+    stripe *s0 = segment_stripe(st->s, 0);
+    s0->latch = LATCH_WORD(2, 1);
+    s0->journal[0].target = 8; /* the superblock's immutable half */
+    s0->journal[0].value = 0;
+    s0->jstate = (s0->jstate & ~UINT64_C(0xffff)) + (1 << 16 | 1);
+    CHECK_STATUS(txn_recover(st->s, 2, 1), FR_DAMAGED);
+    CHECK(segment_super(st->s)->magic == LAYOUT_MAGIC && segment_super(st->s)->damaged == 1);
+    CHECK_STATUS(write_both(st, "v"), FR_DAMAGED);
+    store_close(st);
+}
+
+int main(void) {
+    RUN(several_keys_change_at_one_instant);
+    RUN(a_transaction_sees_its_own_writes_and_rolls_back_to_a_mark);
+    RUN(thousands_of_records_spill_and_commit_at_once);
+    RUN(latches_of_the_living_and_of_the_dead);
+    RUN(a_scribbled_journal_is_damage_not_a_crash);
+    return 0;
+}
