@@ -118,9 +118,9 @@ fr_status cmd_memory_help(context *c) {
 
 fr_status cmd_debug(context *c) {
     if (c->s->facts->debug_enabled) return CMD_TO_HOST;
-    return fail(c, FR_ARGUMENT, "DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you "
-                "can run it from a local connection, otherwise you need to set this option in the configuration file, "
-                "and then restart the server.");
+    return fail(c, FR_ARGUMENT, "DEBUG command not allowed. If the enable-debug-command option is set to \"local\", "
+                "you can run it from a local connection, otherwise you need to set this option in the configuration "
+                "file, and then restart the server.");
 }
 
 fr_status cmd_config_help(context *c) {

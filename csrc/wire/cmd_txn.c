@@ -1,7 +1,7 @@
 /* cmd_txn.c - MULTI, EXEC, DISCARD, WATCH, UNWATCH.
  *
- * EXEC is one store_write over the stripes of all queued commands: watched versions are compared under the latches, each
- * handler runs in the same transaction, and one commit publishes them all, for every door. A command that fails takes
+ * EXEC is one store_write over the stripes of what is queued: watched versions are compared under the latches, all
+ * handlers runs in the same transaction, and one commit publishes them all, for every door. A command that fails takes
  * back its own records (txn_rollback) and leaves its error in the reply array, as in Redis.
  *
  * A watched key is a name in a database and the version it had. Versions change with every write through any door; an

@@ -5,7 +5,7 @@
  * Invariants
  * 1. resp_parse never looks at a byte twice but the last line's unfinished end (from where it was scanned), whatever
  *    pieces the bytes come in, and gives the same answer for all of them.
- * 2. Nothing is allocated from a declared length: argv doubles as arguments arrive, payload stays in the caller's bytes.
+ * 2. Nothing is allocated from a declared length: argv doubles as arguments arrive, payloads stay where they are.
  * 3. A reply is whole or absent: reply_truncate goes back to a mark; past its limit, or without memory, the writer is
  *    `broken`, drops what follows, and the connection must be closed.
  * 4. No CR or LF of anybody's text gets into an error or status line.
@@ -44,7 +44,7 @@ void resp_init(resp_parser *p);
 void resp_free(resp_parser *p);
 
 /* resp_parse reads one request from buf[0, n): > 0 how many bytes it took (argc may be 0: an empty line), 0 when more
- * must come (call again with the same bytes, perhaps elsewhere, and more behind), < 0 when the peer breaks the protocol. */
+ * must come (call again with the same bytes, perhaps elsewhere, and more behind), < 0 when the protocol is broken. */
 int64_t resp_parse(resp_parser *p, const char *buf, size_t n, const resp_limits *l);
 
 /* resp_moved tells the parser that the caller's bytes of the current request now lie at buf. */

@@ -5,8 +5,8 @@
  *   FEED_MORE    everything whole is executed; feed the next bytes
  *   FEED_HOST    a command flagged HOST is next: session_host_* gives its words; the host writes its reply with the
  *                session_reply_* calls and then calls session_feed(s, NULL, 0, now) to go on
- *   FEED_PARKED  a live process holds a latch that the next command needs: call session_feed(s, NULL, 0, now) again on a
- *                later turn of the loop (within 10 ms); after latch-timeout the command fails with its typed error
+ *   FEED_PARKED  a live process holds a latch that the next command needs: call session_feed(s, NULL, 0, now) again on
+ *                a later turn of the loop (within 10 ms); after latch-timeout the command fails with its typed error
  *   FEED_FULL    the output buffer passed its soft limit: send, then feed (NULL, 0) to go on
  *   FEED_CLOSE   send what is in the output, then close (QUIT, protocol error, limits)
  * It never blocks and never allocates from a declared length.
@@ -53,7 +53,7 @@ FRIDGE_API const char *session_host_arg(session *s, uint32_t i, size_t *n);
 
 /* Replies by the host, in the session's protocol (RESP2 or 3). */
 FRIDGE_API void session_reply_status(session *s, const char *p, size_t n);
-FRIDGE_API void session_reply_error(session *s, const char *p, size_t n); /* "ERR ..."; CR and LF are stripped; counted */
+FRIDGE_API void session_reply_error(session *s, const char *p, size_t n); /* "ERR ..."; CR and LF stripped; counted */
 FRIDGE_API void session_reply_int(session *s, int64_t v);
 FRIDGE_API void session_reply_bulk(session *s, const char *p, size_t n);
 FRIDGE_API void session_reply_verbatim(session *s, const char *p, size_t n); /* "txt:" in RESP3, bulk in RESP2 */

@@ -12,7 +12,7 @@
 
 static const resp_limits plain = {1u << 20, 1024, false};
 
-/* What came out of a feeding: the words of all requests, '|' between two, '\n' behind a request; or "!" and the error. */
+/* What came out of a feeding: all requests' words, '|' between two, '\n' behind a request; or "!" and the error. */
 struct outcome {
     char text[65536];
     size_t n;

@@ -358,6 +358,14 @@ static void rewind_to(const void *memory, const identity *me, uint64_t *stats) {
     segment_set_dead(A.s, 1, me->word == 0);
 }
 
+/* A refused operation proves little: in the empty state only these are. */
+static bool may_refuse(void) {
+    static const char *const words[] = {"refused", "full", "overflow", "dead", "different"};
+    for (size_t i = 0; i < FR_COUNTOF(words); i++)
+        if (strstr(now.op->name, words[i])) return true;
+    return false;
+}
+
 static void try_one(const uint8_t *blank) {
     stage_load(&A, blank);
     stage_become(&A, 1, 0);
@@ -365,6 +373,7 @@ static void try_one(const uint8_t *blank) {
     A.a.db = 0;
     now.store = now.recovery = 0;
     now.reader_at = now.recovered_at = 0;
+    script_unmet = 0;
     prepare();
     memcpy(saved, A.s->base, stage_bytes(&A));
     stage_load(&C, saved);
@@ -377,6 +386,8 @@ static void try_one(const uint8_t *blank) {
     rewind_to(saved, &me, stats);
     fr_status second = run(on_store);
     now.t->refused += first != FR_OK;
+    if (now.st == &states[0] && !now.history && script_unmet) fail(&A, "the operation did not do what it should", NULL);
+    if (now.st == &states[0] && !now.history && first != FR_OK && !may_refuse()) fail(&A, "the operation did nothing", NULL);
     if (getenv("FRIDGE_TRACE")) {
         printf("%s | %s %u | status %d | %u legal, %u cores | %llu stores, %llu fills\n", now.op->name, now.st->name, now.history, first,
                now.legal_n, distinct_cores(), (unsigned long long)now.t->stores, (unsigned long long)now.t->fills);

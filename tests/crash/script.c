@@ -433,6 +433,32 @@ static fr_status counter_call(actor *a, const words *ws) {
     return status;
 }
 
+/* An EXPECT that is not met counts here. */
+unsigned script_unmet;
+
+typedef struct expectation {
+    actor *a;
+    span name, value;
+} expectation;
+
+static fr_status compare(store *st, txn *t, void *ctx) {
+    expectation *e = ctx;
+    key k;
+    value v;
+    bool there;
+    char buf[VALUE_TEXT];
+    fr_status status = key_route(st, e->a->db, e->name, &k, &e->a->err);
+    if (status == FR_OK) status = str_get(st, t, &k, &v, &there);
+    if (status == FR_OK && (!there || !span_eq(value_text(&v, buf), e->value))) status = FR_RANGE;
+    return status;
+}
+
+static fr_status expect(actor *a, const words *ws) {
+    expectation e = {a, ws->w[1], ws->w[2]};
+    script_unmet += store_read(a->st, a->now_ms, NULL, compare, &e, &a->err) != FR_OK;
+    return FR_OK;
+}
+
 static fr_status reclaim_stripe(actor *a, uint32_t stripe) {
     uint64_t walk = 0;
     unsigned freed;
@@ -516,11 +542,10 @@ static fr_status fill_pool(actor *a, uint64_t left) {
 /* Pages taken one by one and given back with a gap after each: no run of two is left. */
 static fr_status fragment(actor *a, unsigned n) {
     char name[16], line[64];
-    fr_status status = fill_pool(a, 0);
-    for (unsigned i = 0; i < 60 && status == FR_OK; i++) {
+    fr_status status = FR_OK;
+    for (unsigned i = 0; i < 60; i++) {
         script_name(a->s, -1, -1, -1, 400 + i, name);
         snprintf(line, sizeof line, "SET %s p*300", name);
-        if (i == 0) status = script_run(a, "DEL %*.300");
         if (script_run(a, line) != FR_OK) break;
     }
     for (unsigned i = 0; i < 2 * n && status == FR_OK; i += 2) {
@@ -621,6 +646,7 @@ static fr_status around_word(actor *a, const words *ws, bool *known) {
     if (is(name, "TICK")) return store_tick(a->st, a->now_ms, 1000), FR_OK;
     if (is(name, "FOLD")) return txn_fold_stats(a->s, (uint32_t)one);
     if (is(name, "REGISTER")) return segment_register(a->s, &a->err);
+    if (is(name, "EXPECT")) return expect(a, ws);
     if (is(name, "CADD") || is(name, "CSET") || is(name, "CCAS")) return counter_call(a, ws);
     *known = false;
     return FR_OK;

@@ -9,7 +9,8 @@
  *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
  *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
- *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER
+ *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER,
+ *   EXPECT k v
  * Of the harness:        NOW ms, DB n, POLICY n, FILLQUAD stripe quad left bit, FILLSLABS stripe, FILLPOOL left,
  *   FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, LEAVE
  */
@@ -28,6 +29,9 @@ typedef struct actor {
     uint32_t db;
     fr_error err;
 } actor;
+
+/* script_unmet: how many EXPECTs did not find their value. */
+extern unsigned script_unmet;
 
 /* script_run runs all commands; the status of the last one that failed, or FR_OK. */
 fr_status script_run(actor *a, const char *script);
