@@ -10,10 +10,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from fridge import config, path, show
 from fridge.config import SettingError
+
+if TYPE_CHECKING:
+    from fridge.segment import Segment
 
 # Commands that work on data and so need no server: `fridge get k` is `redis-cli get k` without redis-cli.
 DATA_COMMANDS = (
@@ -42,7 +45,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(prog="fridge", description="Shared state for the processes of one host.", allow_abbrev=False,
-                     epilog="Any data command works too: fridge set k v, fridge hgetall h, fridge incr n ...")  # fmt: skip
+                     epilog="Data commands too: fridge [--segment PATH] [-n DB] get k, set k v, incr n ...")  # fmt: skip
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_serve(commands)
@@ -208,6 +211,14 @@ def _segment_path(options: argparse.Namespace) -> str:
         raise CommandError(str(error)) from None
 
 
+def _open(options: argparse.Namespace, *, create: bool = False, readonly: bool = False, name: str = "") -> Segment:
+    """The segment, with the modes that FRIDGE_SEGMENT_PERM allows. Raises FridgeError, SettingError."""
+    from fridge.segment import Segment
+
+    perm = config.load({}, config.from_environment(os.environ), {}).segment_perm
+    return Segment(_segment_path(options), create=create, readonly=readonly, mode=perm, name=name)
+
+
 def _path(options: argparse.Namespace) -> int:
     if options.segment:
         print(os.path.abspath(options.segment))
@@ -226,38 +237,32 @@ def _path(options: argparse.Namespace) -> int:
 
 def _stat(options: argparse.Namespace) -> int:
     from fridge import dashboard
-    from fridge.segment import Segment
 
-    with Segment(_segment_path(options), create=False, readonly=True) as segment:
+    with _open(options, readonly=True) as segment:
         print(dashboard.summary(segment))
     return 0
 
 
 def _top(options: argparse.Namespace) -> int:
     from fridge import dashboard
-    from fridge.segment import Segment
 
-    with Segment(_segment_path(options), create=False, readonly=True) as segment:
+    with _open(options, readonly=True) as segment:
         dashboard.watch(segment, max(0.1, options.interval), options.count, sys.stdout)
     return 0
 
 
 def _ps(options: argparse.Namespace) -> int:
     from fridge import dashboard
-    from fridge.segment import Segment
 
-    with Segment(_segment_path(options), create=False, readonly=True) as segment:
+    with _open(options, readonly=True) as segment:
         print(dashboard.processes(segment))
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from fridge.segment import Segment
-
-    where = _segment_path(options)
-    with Segment(where, create=False, name="fridge verify") as segment:
+    with _open(options, name="fridge verify") as segment:
         found = segment.verify(options.repair)
-    print(f"{where}: {found.keys} keys, {found.rows} rows, {found.counters} counters in {found.blocks} blocks and "
+    print(f"{segment.path}: {found.keys} keys, {found.rows} rows, {found.counters} counters in {found.blocks} blocks and "
           f"{found.pages} pages")  # fmt: skip
     if found.findings:
         done = "found and repaired" if options.repair else "found"
@@ -279,9 +284,9 @@ def _table(options: argparse.Namespace) -> int:
     words = options.words
     if words[:1] == ["create"] and len(words) >= 5 and len(words) % 2 == 1:
         asked = ["TABLE", "CREATE", words[1], "CAPACITY", words[2], "COLUMNS", *words[3:]]
-        return _execute(_segment_path(options), asked, sys.stdout)
+        return _execute(options, asked, sys.stdout)
     if words[:1] in (["list"], ["info"], ["drop"]) and len(words) == (1 if words[0] == "list" else 2):
-        return _execute(_segment_path(options), ["TABLE", *words], sys.stdout)
+        return _execute(options, ["TABLE", *words], sys.stdout)
     return _complain("usage: fridge table create NAME CAPACITY COLUMN TYPE [COLUMN TYPE ...] | list | info NAME | drop NAME", 2)
 
 
@@ -299,17 +304,16 @@ def _data_command_at(words: Sequence[str]) -> int | None:
 def _data(words: Sequence[str], at: int) -> int:
     options = dict(zip(words[:at:2], words[1:at:2], strict=True))
     namespace = argparse.Namespace(segment=options.get("--segment"))
-    return _execute(_segment_path(namespace), list(words[at:]), sys.stdout, db=options.get("-n", "0"))
+    return _execute(namespace, list(words[at:]), sys.stdout, db=options.get("-n", "0"))
 
 
-def _execute(where: str, words: Sequence[str], out: TextIO, db: str = "0") -> int:
+def _execute(options: argparse.Namespace, words: Sequence[str], out: TextIO, db: str = "0") -> int:
     """Run one command on the segment, creating it if need be, and print its reply. Raises CommandError."""
     from fridge.local import LocalClient
     from fridge.reply import ErrorReply
-    from fridge.segment import Segment
 
-    path.prepare(where)
-    with Segment(where, name="fridge " + words[0]) as segment, LocalClient(segment) as client:
+    path.prepare(_segment_path(options))
+    with _open(options, create=True, name="fridge " + words[0]) as segment, LocalClient(segment) as client:
         reply = client.execute("SELECT", db) if db != "0" else None
         if not isinstance(reply, ErrorReply):
             reply = client.execute(*words)

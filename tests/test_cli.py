@@ -113,6 +113,16 @@ def test_destroy_refuses_while_attached(fridge: Run, segment_path: Path) -> None
     assert not segment_path.exists()
 
 
+def test_a_segment_that_is_open_to_a_group_is_believed_only_when_told_so(segment_path: Path) -> None:
+    told = {"FRIDGE_SEGMENT": str(segment_path), "FRIDGE_SEGMENT_PERM": "660"}
+    assert run_fridge("set", "k", "v", environment=told).stdout == "OK\n"
+    assert segment_path.stat().st_mode & 0o777 == 0o660
+    assert run_fridge("get", "k", environment=told).stdout == "v\n"
+    refused = run_fridge("get", "k", environment={"FRIDGE_SEGMENT": str(segment_path)})
+    assert refused.returncode == 1
+    assert "segment-perm" in refused.stderr
+
+
 @pytest.mark.parametrize("command", ["stat", "ps", "top", "verify", "destroy"])
 def test_tools_do_not_create_a_segment(fridge: Run, segment_path: Path, command: str) -> None:
     ended = fridge(command)

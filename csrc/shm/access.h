@@ -134,4 +134,20 @@ static inline void copy_out(void *to, const void *from, size_t n) {
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
 }
 
+/* same_bytes compares n bytes that may be changing underneath with bytes of our own. shared is 8-aligned and may be read
+ * to the end of its last word. The fence keeps these loads before the caller's re-reads on ARM64. */
+static inline bool same_bytes(const void *shared, const void *own, size_t n) {
+#ifdef FRIDGE_SAN
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t w = __atomic_load_n((const uint64_t *)((const char *)shared + i), __ATOMIC_ACQUIRE);
+        if (memcmp(&w, (const char *)own + i, n - i < 8 ? n - i : 8)) return false;
+    }
+    return true;
+#else
+    bool same = memcmp(shared, own, n) == 0;
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return same;
+#endif
+}
+
 #endif

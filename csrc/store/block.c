@@ -151,7 +151,7 @@ fr_status block_value(txn *t, const head *h, value *out) {
 
 bool block_named(txn *t, const head *h, span name) {
     if (META_KLEN(h->meta) != name.n) return false;
-    return memcmp(SEG_AT(t->s, h->off + block_name_at(h->meta), const char), name.p, name.n) == 0;
+    return same_bytes(SEG_AT(t->s, h->off + block_name_at(h->meta), const char), name.p, name.n);
 }
 
 /* Calls for each extent that [from, from + n) touches. */

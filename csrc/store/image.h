@@ -12,7 +12,7 @@ typedef struct change {
     cell cell[COLUMNS_MAX];
 } change;
 
-static void change_add(change *ch, uint32_t column, const cell *v) {
+static inline void change_add(change *ch, uint32_t column, const cell *v) {
     ch->mask |= UINT64_C(1) << column;
     ch->cell[column] = *v;
 }

@@ -19,24 +19,10 @@ struct increx {
     uint64_t expiry;
 };
 
-struct word {
-    const char *text;
-    unsigned unit;
-};
-
 static bool time_word(context *c, uint32_t *i, struct increx *x) {
-    static const struct word words[] = {{"ex", EXPIRY_SECONDS},
-                                        {"px", EXPIRY_MS},
-                                        {"exat", EXPIRY_SECONDS | EXPIRY_ABSOLUTE},
-                                        {"pxat", EXPIRY_MS | EXPIRY_ABSOLUTE}};
-    for (size_t k = 0; k < FR_COUNTOF(words); k++) {
-        if (!arg_is(c, *i, words[k].text)) continue;
-        if (x->time_arg || x->persist || *i + 1 >= c->argc) return false;
-        x->unit = words[k].unit;
-        x->time_arg = ++*i;
-        return true;
-    }
-    return false;
+    if (!arg_expiry_unit(c, *i, &x->unit) || x->time_arg || x->persist || *i + 1 >= c->argc) return false;
+    x->time_arg = ++*i;
+    return true;
 }
 
 /* value_word reads `WORD value` into *at, once. */

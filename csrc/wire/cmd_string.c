@@ -106,16 +106,6 @@ struct string_options {
     span match;
 };
 
-static const struct time_option {
-    const char *word;
-    unsigned unit;
-} time_options[] = {
-    {"ex", EXPIRY_SECONDS},
-    {"px", EXPIRY_MS},
-    {"exat", EXPIRY_SECONDS | EXPIRY_ABSOLUTE},
-    {"pxat", EXPIRY_MS | EXPIRY_ABSOLUTE},
-};
-
 static const struct condition_option {
     const char *word;
     enum set_condition condition;
@@ -129,16 +119,13 @@ static const struct condition_option {
 
 /* time_option reads EX, PX, EXAT or PXAT at *i. The same one may come again, another one may not. */
 static bool time_option(context *c, uint32_t *i, struct string_options *o) {
-    for (size_t k = 0; k < FR_COUNTOF(time_options); k++) {
-        if (!arg_is(c, *i, time_options[k].word)) continue;
-        if (*i + 1 >= c->argc || o->seen & (OPT_KEEPTTL | OPT_PERSIST)) return false;
-        if (o->seen & OPT_TIME && o->unit != time_options[k].unit) return false;
-        o->seen |= OPT_TIME;
-        o->unit = time_options[k].unit;
-        o->time_arg = ++*i;
-        return true;
-    }
-    return false;
+    unsigned unit;
+    if (!arg_expiry_unit(c, *i, &unit) || *i + 1 >= c->argc || o->seen & (OPT_KEEPTTL | OPT_PERSIST)) return false;
+    if (o->seen & OPT_TIME && o->unit != unit) return false;
+    o->seen |= OPT_TIME;
+    o->unit = unit;
+    o->time_arg = ++*i;
+    return true;
 }
 
 static bool condition_option(context *c, uint32_t *i, struct string_options *o) {

@@ -1,7 +1,7 @@
 /* cmd_txn.c - MULTI, EXEC, DISCARD, WATCH, UNWATCH.
  *
  * EXEC is one store_write over the stripes of what is queued: watched versions are compared under the latches, all
- * handlers runs in the same transaction, and one commit publishes them all, for every door. A command that fails takes
+ * handlers run in the same transaction, and one commit publishes them all, for every door. A command that fails takes
  * back its own records (txn_rollback) and leaves its error in the reply array, as in Redis.
  *
  * A watched key is a name in a database and the version it had. Versions change with every write through any door; an
@@ -13,29 +13,34 @@
 
 /* --- the queue --------------------------------------------------------------------------------------------------- */
 
-bool session_queue(session *s, const command *row) {
-    const span *argv = s->parser.argv;
-    uint32_t argc = s->parser.argc;
-    size_t bytes = sizeof(queued) + argc * sizeof(span);
-    for (uint32_t i = 0; i < argc; i++) bytes += argv[i].n;
-    if (s->queue_bytes + bytes > s->facts->query_limit) return false;
-    if (s->queue_n == s->queue_cap) {
-        uint32_t cap = s->queue_cap ? s->queue_cap * 2 : 16;
-        queued **grown = realloc(s->queue, cap * sizeof *grown);
-        if (!grown) return false;
-        s->queue = grown;
-        s->queue_cap = cap;
-    }
-    queued *q = malloc(bytes);
-    if (!q) return false;
-    q->cmd = row;
-    q->argc = argc;
-    char *to = (char *)&q->argv[argc];
-    for (uint32_t i = 0; i < argc; i++) {
+static bool queue_room(session *s) {
+    if (s->queue_n < s->queue_cap) return true;
+    uint32_t cap = s->queue_cap ? s->queue_cap * 2 : 16;
+    queued **grown = realloc(s->queue, cap * sizeof *grown);
+    if (!grown) return false;
+    s->queue = grown;
+    s->queue_cap = cap;
+    return true;
+}
+
+static void copy_words(queued *q, const span *argv) {
+    char *to = (char *)&q->argv[q->argc];
+    for (uint32_t i = 0; i < q->argc; i++) {
         q->argv[i] = (span){to, argv[i].n};
         if (argv[i].n) memcpy(to, argv[i].p, argv[i].n);
         to += argv[i].n;
     }
+}
+
+bool session_queue(session *s, const command *row) {
+    const resp_parser *p = &s->parser;
+    size_t bytes = sizeof(queued) + p->argc * sizeof(span);
+    for (uint32_t i = 0; i < p->argc; i++) bytes += p->argv[i].n;
+    if (s->queue_bytes + bytes > s->facts->query_limit || !queue_room(s)) return false;
+    queued *q = malloc(bytes);
+    if (!q) return false;
+    *q = (queued){.cmd = row, .argc = p->argc};
+    copy_words(q, p->argv);
     s->queue[s->queue_n++] = q;
     s->queue_bytes += bytes;
     return true;
@@ -179,6 +184,16 @@ static fr_status exec_one(context *c, const queued *q, bool *failed) {
     return FR_OK;
 }
 
+/* all_held: is every watched key what it was? */
+static fr_status all_held(context *c, bool *held) {
+    *held = true;
+    for (uint32_t i = 0; i < c->s->watch_n && *held; i++) {
+        fr_status status = watch_held(c, &c->s->watch[i], held);
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
 static fr_status exec_op(store *st, txn *t, void *ctx) {
     struct exec *x = ctx;
     context *c = x->c;
@@ -186,20 +201,16 @@ static fr_status exec_op(store *st, txn *t, void *ctx) {
     (void)st;
     c->t = t;
     s->db = x->db;
-    x->ran = false;
     reply_truncate(c->out, c->mark);
-    for (uint32_t i = 0; i < s->watch_n; i++) {
-        bool held;
-        fr_status status = watch_held(c, &s->watch[i], &held);
-        if (status != FR_OK) return status;
-        if (held) continue;
+    fr_status status = all_held(c, &x->ran);
+    if (status != FR_OK) return status;
+    if (!x->ran) {
         reply_null_array(c->out);
         return FR_OK;
     }
-    x->ran = true;
     reply_array(c->out, s->queue_n);
     for (uint32_t i = 0; i < s->queue_n; i++) {
-        fr_status status = exec_one(c, s->queue[i], &s->queue[i]->failed);
+        status = exec_one(c, s->queue[i], &s->queue[i]->failed);
         if (status != FR_OK) return status;
     }
     return FR_OK;

@@ -4,7 +4,6 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "wire/session_state.h"
 
@@ -241,12 +240,6 @@ void command_count_time(session *s, const command *row, uint64_t ns, bool failed
 }
 
 void command_count_reject(session *s, const command *row) { cell_add(s, row, CELL_REJECTED, 1); }
-
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static void count_run(session *s, const command *row, bool failed) {
     uint64_t now = clock_ns();

@@ -86,6 +86,16 @@ fr_status arg_cursor(context *c, uint32_t i, uint64_t *out) {
     return FR_OK;
 }
 
+bool arg_expiry_unit(const context *c, uint32_t i, unsigned *unit) {
+    static const char *const words[] = {"ex", "px", "exat", "pxat"}; /* in the order of the EXPIRY_ bits */
+    for (unsigned u = 0; u < FR_COUNTOF(words); u++) {
+        if (!arg_is(c, i, words[u])) continue;
+        *unit = u;
+        return true;
+    }
+    return false;
+}
+
 fr_status fail_expiry(context *c) {
     return fail(c, FR_BADEXPIRE, "invalid expire time in '%s' command", c->cmd->name);
 }
@@ -171,39 +181,45 @@ static bool in_class(const char **p, const char *end, char c, bool no_case) {
     return match != invert;
 }
 
-/* One level of recursion a star. skip: a star further in has eaten the whole text, so no shorter match can follow. */
+static bool glob_at(const char *p, const char *pe, const char *t, const char *te, bool no_case, bool *skip);
+
+/* glob_star matches what follows a star, at every place. *skip: a star further in has eaten the whole text, so no other
+ * place for this one can match either. */
+static bool glob_star(const char *p, const char *pe, const char *t, const char *te, bool no_case, bool *skip) {
+    for (; t < te; t++) {
+        if (glob_at(p, pe, t, te, no_case, skip)) return true;
+        if (*skip) return false;
+    }
+    *skip = true;
+    return false;
+}
+
+/* glob_one matches one character against the pattern's next element and moves *p to that element's last byte. */
+static bool glob_one(const char **p, const char *pe, char c, bool no_case) {
+    if (**p == '?') return true;
+    if (**p == '[') return in_class(p, pe, c, no_case);
+    if (**p == '\\' && pe - *p >= 2) ++*p;
+    return fold(**p, no_case) == fold(c, no_case);
+}
+
 static bool glob_at(const char *p, const char *pe, const char *t, const char *te, bool no_case, bool *skip) {
     while (p < pe && t < te) {
-        switch (*p) {
-        case '*':
+        if (*p == '*') {
             while (p + 1 < pe && p[1] == '*') p++;
-            if (p + 1 == pe) return true;
-            for (; t < te; t++) {
-                if (glob_at(p + 1, pe, t, te, no_case, skip)) return true;
-                if (*skip) return false;
-            }
-            *skip = true;
-            return false;
-        case '?': break;
-        case '[':
-            if (!in_class(&p, pe, *t, no_case)) return false;
-            break;
-        case '\\':
-            if (pe - p >= 2) p++;
-            /* fall through */
-        default:
-            if (fold(*p, no_case) != fold(*t, no_case)) return false;
+            return p + 1 == pe || glob_star(p + 1, pe, t, te, no_case, skip);
         }
+        if (!glob_one(&p, pe, *t, no_case)) return false;
         p++;
         t++;
-        if (t == te)
-            while (p < pe && *p == '*') p++;
     }
+    if (t == te)
+        while (p < pe && *p == '*') p++;
     return p == pe && t == te;
 }
 
 bool glob(span pattern, span text, bool no_case) {
-    bool skip = false; /* an empty text matches an empty pattern only; callers know "*" */
+    bool skip = false;
+    if (!text.n) return !pattern.n; /* as redis-server; callers know "*" */
     return glob_at(pattern.p, pattern.p + pattern.n, text.p, text.p + text.n, no_case, &skip);
 }
 

@@ -61,6 +61,8 @@ bool text_float(span text, long double *out); /* Redis's string2ld */
 enum expiry_unit { EXPIRY_SECONDS = 0, EXPIRY_MS = 1, EXPIRY_ABSOLUTE = 2 }; /* bits */
 /* arg_expiry reads a positive time and converts it to boot-clock ms; FR_BADEXPIRE with the command's name. */
 fr_status arg_expiry(context *c, uint32_t i, unsigned unit, uint64_t *boot_ms);
+/* arg_expiry_unit: is argument i EX, PX, EXAT or PXAT? */
+bool arg_expiry_unit(const context *c, uint32_t i, unsigned *unit);
 fr_status fail_expiry(context *c);
 /* expiry_boot converts wall-clock ms, however far in the past, to a boot-clock expiry that is never NO_EXPIRY. */
 uint64_t expiry_boot(context *c, int64_t wall_ms);

@@ -3,17 +3,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "wire/session_state.h"
 
 #define QUERY_KEEP 65536u /* an empty query buffer larger than this is given back */
-
-static uint64_t clock_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 session *session_new(store *st, server_facts *facts, uint64_t id) {
     session *s = calloc(1, sizeof *s);

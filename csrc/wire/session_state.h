@@ -11,6 +11,8 @@
 #ifndef FRIDGE_WIRE_SESSION_STATE_H
 #define FRIDGE_WIRE_SESSION_STATE_H
 
+#include <time.h>
+
 #include "wire/command.h"
 #include "wire/session.h"
 
@@ -82,6 +84,13 @@ bool session_queue(session *s, const command *row);
 
 /* scratch_add appends n bytes to the session's scratch and returns where they begin, or SIZE_MAX without memory. */
 size_t scratch_add(session *s, const void *p, size_t n);
+
+/* clock_ns is for durations: statistics and the slow count. Expiry uses the clocks that session_feed is given. */
+static inline uint64_t clock_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
 
 /* session_random gives the next number of the session's generator: for choices, not for secrets. */
 uint64_t session_random(session *s);

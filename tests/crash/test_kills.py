@@ -29,7 +29,7 @@ import pytest
 
 import fridge
 from fridge import errors
-from fridge.reply import ErrorReply
+from fridge.reply import ErrorReply, request
 
 from ..server_fixture import Client, Server, run_fridge, serving, wait_until
 
@@ -331,8 +331,6 @@ def storm_round(server: Server, resp: list[Writer], mapped: list[Writer], eye: M
             victim.advance(rng.randrange(1, 60))
             victim.kill()
             look(eye, victim.name, victim.oracle)
-            with contextlib.closing(server.client(unix=True).socket):
-                pass
             look(RespDoor(server.unix), victim.name, victim.oracle, settle=True)
             victim.start()
     return {kind: kills.count(kind) for kind in set(kills)}
@@ -456,7 +454,7 @@ def test_a_stopped_writer_holds_up_only_who_needs_its_keys(stopped: tuple[Server
         f.delete(HELD[0])
 
     with server.client() as stuck, server.client(unix=True) as other:
-        stuck.send(b"".join(b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$6\r\nrobbed\r\n" % (len(HELD[0]), HELD[0].encode()) for _ in range(5)))
+        stuck.send(request(["SET", HELD[0], "robbed"]) * 5)
         done, slowest = 0, 0.0
         stuck.socket.settimeout(0.001)
         replies = []

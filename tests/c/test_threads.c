@@ -1,0 +1,118 @@
+/* test_threads.c - several threads over one mapping: totals are exact, pairs are never torn, quick and general calls mix.
+ * Under ThreadSanitizer (make tsan) this is where every access function's memory order is checked.
+ */
+#include <pthread.h>
+
+#include "store/quick.h"
+#include "store_fixture.h"
+
+#define THREADS 4
+#define ROUNDS 3000
+
+static store *shared;
+static uint64_t shared_cell;
+
+static fr_status do_incr(store *st, txn *t, op *o) { return str_incr(st, t, &o->k, 1, &o->number); }
+static fr_status do_get(store *st, txn *t, op *o) {
+    fr_status status = str_get(st, t, &o->k, &o->v, &o->flag);
+    return status == FR_OK && o->flag ? keep_value(t, o) : status;
+}
+
+static fr_status run_here(store *st, op *o, bool write) {
+    stripe_set set;
+    fr_error err;
+    key k;
+    key_route(st, 0, text_of(o->name), &k, &err);
+    stripe_set_clear(&set);
+    stripe_set_add(&set, k.stripe);
+    uint64_t now = clock_boot_ms();
+    return write ? store_write(st, now, 20000, &set, run_op, o, &err) : store_read(st, now, &set, run_op, o, &err);
+}
+
+static void *increments(void *unused) {
+    long failed = 0;
+    (void)unused;
+    for (int i = 0; i < ROUNDS; i++) {
+        op o = {.run = do_incr, .name = "total"};
+        key k;
+        fr_error err;
+        int64_t out;
+        failed += key_route(shared, 0, text_of("total"), &k, &err) != FR_OK;
+        if (quick_incr(shared, &k, 1, &out) != FR_OK) failed += run_here(shared, &o, true) != FR_OK;
+        failed += counter_add(shared->s, shared_cell, 1, &out) != FR_OK;
+        char field[8];
+        snprintf(field, sizeof field, "f%d", i % 8);
+        op h = {.run = do_hincr, .name = "hash", .field = text_of(field), .by = 1};
+        failed += run_here(shared, &h, true) != FR_OK;
+    }
+    return (void *)failed;
+}
+
+/* Writes 32 equal bytes, so that a mixture shows. */
+static void *overwrites(void *which) {
+    char bytes[33] = {0};
+    long failed = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        memset(bytes, 'a' + (i + (int)(intptr_t)which) % 26, 32);
+        op o = {.run = do_set, .name = "same", .value = {bytes, i % 5 ? 32 : 20}};
+        failed += run_here(shared, &o, true) != FR_OK;
+    }
+    return (void *)failed;
+}
+
+static void *reads(void *unused) {
+    long torn = 0;
+    (void)unused;
+    for (int i = 0; i < 2 * ROUNDS; i++) {
+        op o = {.run = do_get, .name = "same"};
+        torn += run_here(shared, &o, false) != FR_OK;
+        for (size_t j = 1; o.flag && j < o.text_n; j++) torn += o.text[j] != o.text[0];
+    }
+    return (void *)torn;
+}
+
+static long run_all(void *(*f)(void *), void *(*g)(void *)) {
+    pthread_t thread[THREADS];
+    long sum = 0;
+    for (long i = 0; i < THREADS; i++) CHECK(pthread_create(&thread[i], NULL, i % 2 && g ? g : f, (void *)i) == 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *result;
+        CHECK(pthread_join(thread[i], &result) == 0);
+        sum += (long)result;
+    }
+    return sum;
+}
+
+static fr_status do_open(store *st, txn *t, op *o) { return counter_open(st, t, &o->k, 0, &o->size); }
+
+static void totals_are_exact(void) {
+    shared = big_store();
+    op o = {.run = do_open, .name = "counter"}, g = {.run = do_get, .name = "total"};
+    CHECK_STATUS(write_op(shared, &o), FR_OK);
+    shared_cell = o.size;
+    CHECK(run_all(increments, NULL) == 0);
+    int64_t count, fields = 0;
+    CHECK_STATUS(counter_get(shared->s, shared_cell, &count), FR_OK);
+    CHECK(count == THREADS * ROUNDS);
+    CHECK_STATUS(read_op(shared, &g), FR_OK);
+    CHECK(g.v.i == THREADS * ROUNDS);
+    for (int i = 0; i < 8; i++) {
+        char field[8];
+        snprintf(field, sizeof field, "f%d", i);
+        fields += atoll(hget(shared, "hash", field));
+    }
+    CHECK(fields == THREADS * ROUNDS);
+    close_sound(shared);
+}
+
+static void reads_are_never_torn(void) {
+    shared = big_store();
+    CHECK(run_all(overwrites, reads) == 0);
+    close_sound(shared);
+}
+
+int main(void) {
+    RUN(totals_are_exact);
+    RUN(reads_are_never_torn);
+    return 0;
+}
