@@ -3,7 +3,7 @@
 
 span hot_int_text(int64_t v, char buf[VALUE_TEXT]) { return (span){buf, int64_text(v, buf)}; }
 
-/* --- strings and keys ------------------------------------------------------------------------------------------------- */
+/* --- strings and keys --------------------------------------------------------------------------------------------- */
 
 typedef struct get_call {
     key k;
@@ -190,7 +190,7 @@ static fr_status cas_op(store *st, txn *t, void *ctx) {
 fr_status hot_cas(store *st, uint32_t db, span name, span expected, span desired, int *outcome, bool wait, fr_error *err) {
     cas_call c = {.expected = expected, .desired = desired};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = write_one(st, &c.k, clock_boot_ms(), cas_op, &c, wait, err);
+    if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), cas_op, &c, wait, err);
     *outcome = c.outcome;
     return status;
 }
@@ -216,7 +216,7 @@ static fr_status exists_op(store *st, txn *t, void *ctx) {
 fr_status hot_delete(store *st, uint32_t db, span name, bool *existed, bool wait, fr_error *err) {
     name_call c = {.yes = false};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = write_one(st, &c.k, clock_boot_ms(), delete_op, &c, wait, err);
+    if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), delete_op, &c, wait, err);
     *existed = c.yes;
     return status;
 }
@@ -224,12 +224,12 @@ fr_status hot_delete(store *st, uint32_t db, span name, bool *existed, bool wait
 fr_status hot_exists(store *st, uint32_t db, span name, bool *exists, bool wait, fr_error *err) {
     name_call c = {.yes = false};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = read_one(st, &c.k, clock_boot_ms(), exists_op, &c, wait, err);
+    if (status == FR_OK) status = read_one(st, &c.k, now_for(st, &c.k), exists_op, &c, wait, err);
     *exists = c.yes;
     return status;
 }
 
-/* --- hashes ------------------------------------------------------------------------------------------------------------ */
+/* --- hashes ------------------------------------------------------------------------------------------------------- */
 
 typedef struct hash_call {
     key k;
@@ -267,7 +267,7 @@ static fr_status hcas_op(store *st, txn *t, void *ctx) {
 fr_status hot_hget(store *st, uint32_t db, span name, span field, hot_sink *sink, bool *found, bool wait, fr_error *err) {
     hash_call c = {.field = field, .sink = sink};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = read_one(st, &c.k, clock_boot_ms(), hget_op, &c, wait, err);
+    if (status == FR_OK) status = read_one(st, &c.k, now_for(st, &c.k), hget_op, &c, wait, err);
     *found = c.found;
     return status;
 }
@@ -276,7 +276,7 @@ fr_status hot_hset(store *st, uint32_t db, span name, const field_value *fv, siz
                    fr_error *err) {
     hash_call c = {.fv = fv, .n = n};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = write_one(st, &c.k, clock_boot_ms(), hset_op, &c, wait, err);
+    if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), hset_op, &c, wait, err);
     *created = c.created;
     return status;
 }
@@ -284,7 +284,7 @@ fr_status hot_hset(store *st, uint32_t db, span name, const field_value *fv, siz
 fr_status hot_hincr(store *st, uint32_t db, span name, span field, int64_t by, int64_t *out, bool wait, fr_error *err) {
     hash_call c = {.field = field, .by = by};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = write_one(st, &c.k, clock_boot_ms(), hincr_op, &c, wait, err);
+    if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), hincr_op, &c, wait, err);
     *out = c.out;
     return status;
 }
@@ -293,12 +293,12 @@ fr_status hot_hcas(store *st, uint32_t db, span name, span field, span expected,
                    fr_error *err) {
     cas_call c = {.field = field, .expected = expected, .desired = desired};
     fr_status status = route(st, db, name, &c.k, err);
-    if (status == FR_OK) status = write_one(st, &c.k, clock_boot_ms(), hcas_op, &c, wait, err);
+    if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), hcas_op, &c, wait, err);
     *outcome = c.outcome;
     return status;
 }
 
-/* --- counters ---------------------------------------------------------------------------------------------------------- */
+/* --- counters ----------------------------------------------------------------------------------------------------- */
 
 fr_status hot_counter_get(store *st, uint64_t cell, int64_t *out) { return counter_get(st->s, cell, out); }
 fr_status hot_counter_set(store *st, uint64_t cell, int64_t v) { return counter_set(st->s, cell, v); }

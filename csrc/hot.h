@@ -34,7 +34,7 @@ typedef struct hot_sink {
 /* hot_int_text prints v into buf. */
 FRIDGE_API span hot_int_text(int64_t v, char buf[VALUE_TEXT]);
 
-/* --- strings and keys ----------------------------------------------------------------------------------------------- */
+/* --- strings and keys --------------------------------------------------------------------------------------------- */
 
 FRIDGE_API fr_status hot_get(store *st, uint32_t db, span name, hot_sink *sink, bool *found, bool wait, fr_error *err);
 FRIDGE_API fr_status hot_get_versioned(store *st, uint32_t db, span name, hot_sink *sink, bool *found, uint64_t *version,
@@ -58,7 +58,7 @@ FRIDGE_API fr_status hot_cas(store *st, uint32_t db, span name, span expected, s
 FRIDGE_API fr_status hot_delete(store *st, uint32_t db, span name, bool *existed, bool wait, fr_error *err);
 FRIDGE_API fr_status hot_exists(store *st, uint32_t db, span name, bool *exists, bool wait, fr_error *err);
 
-/* --- hashes ---------------------------------------------------------------------------------------------------------- */
+/* --- hashes ------------------------------------------------------------------------------------------------------- */
 
 FRIDGE_API fr_status hot_hget(store *st, uint32_t db, span name, span field, hot_sink *sink, bool *found, bool wait,
                               fr_error *err);
@@ -69,7 +69,7 @@ FRIDGE_API fr_status hot_hincr(store *st, uint32_t db, span name, span field, in
 FRIDGE_API fr_status hot_hcas(store *st, uint32_t db, span name, span field, span expected, span desired, int *outcome,
                               bool wait, fr_error *err);
 
-/* --- counters: the lock-free half is counter.h's, inline ------------------------------------------------------------ */
+/* --- counters: the lock-free half is counter.h's, inline ---------------------------------------------------------- */
 
 enum hot_step { HOT_ADD, HOT_SET, HOT_CAS };
 typedef struct hot_counter_call {
@@ -91,7 +91,7 @@ FRIDGE_API fr_status hot_counter_get(store *st, uint64_t cell, int64_t *out);
 FRIDGE_API fr_status hot_counter_set(store *st, uint64_t cell, int64_t v);
 FRIDGE_API fr_status hot_counter_cas(store *st, uint64_t cell, int64_t expected, int64_t desired, bool *done);
 
-/* --- tables: `full` is the row's name behind the table's and a colon -------------------------------------------------- */
+/* --- tables: `full` is the row's name behind the table's and a colon ---------------------------------------------- */
 
 FRIDGE_API fr_status hot_schema_add(schema *sc, span name, span type, fr_error *err);
 FRIDGE_API size_t hot_column_type(const column *c, char buf[32]);

@@ -9,7 +9,7 @@
 #define HOT __attribute__((always_inline)) static inline
 #define SPINS 200 /* pauses: some microseconds, as long as a few commits take */
 
-/* --- the two tries -------------------------------------------------------------------------------------------------- */
+/* --- the two tries ------------------------------------------------------------------------------------------------ */
 
 static inline void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -100,13 +100,17 @@ HOT fr_status read_one(store *st, const key *k, uint64_t now_ms, store_op op, vo
 
 HOT bool has_policy(const store *st) { return ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]) != 0; }
 
-/* The time for a write to k: 0, at which nothing is expired, while nothing in its stripe and space can expire and nobody
- * asks for access times. */
-HOT uint64_t now_for(store *st, const key *k) {
+HOT bool may_expire(const store *st, const key *k, uint32_t space) {
     segment *s = st->s;
-    uint64_t at = s->l.counts + ((uint64_t)k->stripe * s->g.spaces + k->space) * sizeof(space_count) + 8;
-    if (FR_LIKELY(ld8(SEG_AT(s, at, uint64_t)) == 0 && !has_policy(st))) return 0;
-    return clock_boot_ms();
+    uint64_t at = s->l.counts + ((uint64_t)k->stripe * s->g.spaces + space) * sizeof(space_count) + offsetof(space_count, expires);
+    return ld8(SEG_AT(s, at, uint64_t)) != 0;
+}
+
+/* The time for a call on k: 0, at which nothing is expired, while nothing of its stripe that could be k can expire, and
+ * nobody asks for access times. */
+HOT uint64_t now_for(const store *st, const key *k) {
+    bool quiet = !may_expire(st, k, k->space) && (k->table != NO_TABLE || !may_expire(st, k, SPACE_COUNTERS));
+    return FR_LIKELY(quiet && !has_policy(st)) ? 0 : clock_boot_ms();
 }
 
 static inline fr_status route(store *st, uint32_t db, span name, key *k, fr_error *err) {
@@ -119,7 +123,10 @@ HOT fr_status deliver(segment *s, hot_sink *sink, const value *v) {
     char buf[VALUE_TEXT];
     if (FR_LIKELY(v->kind == VALUE_BYTES)) {
         sink->to = sink->room(sink, sink->n = v->n);
-        return FR_LIKELY(sink->to != NULL) ? value_copy(s, v, 0, v->n, sink->to) : FR_OK;
+        if (FR_UNLIKELY(sink->to == NULL)) return FR_OK;
+        if (FR_UNLIKELY(!v->p || (uintptr_t)v->p & 7)) return value_copy(s, v, 0, v->n, sink->to);
+        copy_out(sink->to, v->p, v->n);
+        return FR_OK;
     }
     span text = value_text(v, buf);
     sink->to = sink->room(sink, sink->n = text.n);

@@ -10,17 +10,20 @@ Leaves out: the hot methods (`fridge._hot`) and the commands' Python signatures 
 from __future__ import annotations
 
 from functools import cache
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fridge import _hot, errors
 from fridge._native import error_class, ffi, lib, text
-from fridge.local import LocalClient
-from fridge.reply import ErrorReply, Reply
-from fridge.segment import Segment
+
+if TYPE_CHECKING:  # imported when the first segment is opened: `import fridge` stays quick
+    from fridge.local import LocalClient
+    from fridge.reply import Reply
+    from fridge.segment import Segment
 
 Key: TypeAlias = "str | bytes | bytearray | memoryview"
 Value: TypeAlias = "str | bytes | bytearray | memoryview | int | float"
 
+VALUES = (bytes, str, int, float, list, dict)  # what replies are, but for None and errors
 IDLE_SESSIONS = 8  # beyond these a session that comes back is freed
 
 
@@ -144,14 +147,16 @@ class Commands(_hot.Segment):
             self._give_back(client)
         finally:
             self._release()
-        if isinstance(reply, ErrorReply):
-            raise failure(reply.text)
+        if reply is not None and not isinstance(reply, VALUES):
+            raise failure(str(reply))
         return reply
 
     def _client(self) -> LocalClient:
         try:
             return self._idle.pop()
         except IndexError:
+            from fridge.local import LocalClient
+
             client = LocalClient(self._segment)
             if self._db:
                 client.execute(b"SELECT", b"%d" % self._db)

@@ -7,10 +7,13 @@ underscore, for what they do not do themselves.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from fridge.commands import Commands, Key, Value, encode, encode_key
+from fridge.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from datetime import datetime, timedelta
 
 Seconds: TypeAlias = "int | timedelta"
 When: TypeAlias = "int | datetime"
@@ -19,19 +22,31 @@ Text: TypeAlias = "bytes | str"
 
 
 def _seconds(time: Seconds) -> bytes:
-    return encode(int(time.total_seconds()) if isinstance(time, timedelta) else time)
+    return encode(time if isinstance(time, (int, str)) else int(_length(time)))
 
 
 def _milliseconds(time: Seconds) -> bytes:
-    return encode(int(time.total_seconds() * 1000) if isinstance(time, timedelta) else time)
+    return encode(time if isinstance(time, (int, str)) else int(_length(time) * 1000))
 
 
 def _at_seconds(when: When) -> bytes:
-    return encode(int(when.timestamp()) if isinstance(when, datetime) else when)
+    return encode(when if isinstance(when, (int, str)) else int(_moment(when)))
 
 
 def _at_milliseconds(when: When) -> bytes:
-    return encode(int(when.timestamp() * 1000) if isinstance(when, datetime) else when)
+    return encode(when if isinstance(when, (int, str)) else int(_moment(when) * 1000))
+
+
+def _length(time: timedelta) -> float:
+    if hasattr(time, "total_seconds"):
+        return time.total_seconds()
+    raise ArgumentError(f"a {type(time).__name__} is no time: give an int or a timedelta")
+
+
+def _moment(when: datetime) -> float:
+    if hasattr(when, "timestamp"):
+        return when.timestamp()
+    raise ArgumentError(f"a {type(when).__name__} is no time: give an int or a datetime")
 
 
 def _times(ex: Seconds | None, px: Seconds | None, exat: When | None, pxat: When | None) -> list[bytes]:

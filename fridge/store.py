@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-from fridge import path as paths
 from fridge._native import lib, text
-from fridge.config import parse_memory
 from fridge.hashes import Hashes
 from fridge.schema import Schema
-from fridge.segment import Report, Segment
 from fridge.table import Table
 
 if TYPE_CHECKING:
     from fridge.counter import Counter
+    from fridge.segment import Report
 
 DEFAULT_CAPACITY = 1024  # rows of a table whose capacity is not given
 
@@ -58,6 +56,9 @@ class Store(Hashes):
                  decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
         if mode not in ("rw", "r"):
             raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
+        from fridge import path as paths  # here, so that `import fridge` stays quick
+        from fridge.segment import Segment
+
         readonly = mode == "r"
         create = create and not readonly
         where = paths.default_path() if path is None else os.fspath(path)
@@ -157,7 +158,11 @@ class Store(Hashes):
 
 
 def _bytes(size: int | str | None) -> int:
-    return parse_memory(size) if isinstance(size, str) else size or 0
+    if not isinstance(size, str):
+        return size or 0
+    from fridge.config import parse_memory
+
+    return parse_memory(size)
 
 
 _default: Store | None = None

@@ -133,7 +133,7 @@ def test_the_table_of_covering_tests_names_real_sources() -> None:
 RANKS: list[set[str]] = [
     {"errors", "schema", "config", "path", "reply", "usage"},  # import nothing else of ours
     {"_native", "_hot"},
-    {"segment", "local", "store", "table", "counter", "lock", "vars"},
+    {"segment", "local", "commands", "keys", "hashes", "store", "table", "counter", "lock", "vars"},
     {"server", "metrics", "workers"},
     {"cli"},
     {"__main__"},

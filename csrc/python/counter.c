@@ -21,17 +21,16 @@ PyTypeObject *counter_type;
     store *st = self->segment ? self->segment->st : NULL;                                                              \
     if (FR_UNLIKELY(!st)) return fail_closed()
 
-/* --- life -------------------------------------------------------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------------------------------------------------- */
 
 static int open_cell(CounterObject *self, int64_t initial) {
-    store *st = self->segment->st;
     fr_error err;
     fr_status status;
-    if (!st) {
+    if (!self->segment->st) {
         fail_closed();
         return -1;
     }
-    if (st->s->readonly) return 0;
+    if (self->segment->st->s->readonly) return 0;
     TRY(self->segment, status, false, hot_counter_open(st, self->key, initial, &self->cell, wait, &err));
     return status == FR_OK ? 0 : (fail_status(status, &err), -1);
 }
@@ -69,9 +68,12 @@ static void counter_dealloc(PyObject *o) {
     Py_DECREF(type);
 }
 
-/* --- the slow half ------------------------------------------------------------------------------------------------------- */
+/* The lock-free calls read zeros once the segment file is lost. */
+static inline fr_status unless_lost(store *st, fr_status status) { return FR_UNLIKELY(st->s->lost) ? FR_LOST : status; }
 
-static fr_status step(CounterObject *self, store *st, hot_counter_call *c, fr_error *err) {
+/* --- the slow half ------------------------------------------------------------------------------------------------ */
+
+static fr_status step(CounterObject *self, hot_counter_call *c, fr_error *err) {
     fr_status status;
     c->name = self->key;
     TRY(self->segment, status, false, hot_counter_step(st, c, wait, err));
@@ -79,18 +81,18 @@ static fr_status step(CounterObject *self, store *st, hot_counter_call *c, fr_er
     return status;
 }
 
-static fr_status read_by_name(CounterObject *self, store *st, int64_t *out, bool *exists, fr_error *err) {
+static fr_status read_by_name(CounterObject *self, int64_t *out, bool *exists, fr_error *err) {
     fr_status status;
     TRY(self->segment, status, false, hot_counter_read(st, self->key, out, exists, wait, err));
     return status;
 }
 
-/* --- adding -------------------------------------------------------------------------------------------------------------- */
+/* --- adding ------------------------------------------------------------------------------------------------------- */
 
-static PyObject *add_slowly(CounterObject *self, store *st, int64_t by) {
+static PyObject *add_slowly(CounterObject *self, int64_t by) {
     fr_error err;
     hot_counter_call c = {.step = HOT_ADD, .v = by};
-    fr_status status = step(self, st, &c, &err);
+    fr_status status = step(self, &c, &err);
     return status == FR_OK ? PyLong_FromLongLong(c.out) : fail_status(status, &err);
 }
 
@@ -99,7 +101,7 @@ static PyObject *add(CounterObject *self, int64_t by) {
     OPEN;
     if (FR_UNLIKELY(st->s->readonly)) return fail_status(FR_READONLY, NULL);
     fr_status status = FR_LIKELY(self->cell) ? counter_add(st->s, self->cell, by, &sum) : FR_RETRY;
-    if (FR_UNLIKELY(status == FR_RETRY)) return add_slowly(self, st, by);
+    if (FR_UNLIKELY(status == FR_RETRY)) return add_slowly(self, by);
     if (FR_UNLIKELY(st->s->lost)) status = FR_LOST;
     return FR_LIKELY(status == FR_OK) ? PyLong_FromLongLong(sum) : fail_status(status, NULL);
 }
@@ -123,7 +125,7 @@ static PyObject *counter_decrement(PyObject *o, PyObject *const *args, Py_ssize_
     return add((CounterObject *)o, -by);
 }
 
-/* --- reading and setting --------------------------------------------------------------------------------------------------- */
+/* --- reading and setting ------------------------------------------------------------------------------------------ */
 
 static PyObject *counter_get_method(PyObject *o, PyObject *unused) {
     SELF;
@@ -133,9 +135,8 @@ static PyObject *counter_get_method(PyObject *o, PyObject *unused) {
     (void)unused;
     OPEN;
     err.text[0] = 0;
-    fr_status status = FR_LIKELY(self->cell) ? hot_counter_get(st, self->cell, &v) : FR_RETRY;
-    if (FR_UNLIKELY(status == FR_RETRY)) status = read_by_name(self, st, &v, &exists, &err);
-    if (FR_UNLIKELY(st->s->lost)) status = FR_LOST;
+    fr_status status = FR_LIKELY(self->cell) ? unless_lost(st, hot_counter_get(st, self->cell, &v)) : FR_RETRY;
+    if (FR_UNLIKELY(status == FR_RETRY)) status = read_by_name(self, &v, &exists, &err);
     return FR_LIKELY(status == FR_OK) ? PyLong_FromLongLong(v) : fail_status(status, &err);
 }
 
@@ -144,10 +145,9 @@ static PyObject *set_to(CounterObject *self, int64_t v, PyObject *result) {
     OPEN;
     if (st->s->readonly) return fail_status(FR_READONLY, NULL);
     err.text[0] = 0;
-    fr_status status = self->cell ? hot_counter_set(st, self->cell, v) : FR_RETRY;
+    fr_status status = self->cell ? unless_lost(st, hot_counter_set(st, self->cell, v)) : FR_RETRY;
     hot_counter_call c = {.step = HOT_SET, .v = v};
-    if (status == FR_RETRY) status = step(self, st, &c, &err);
-    if (st->s->lost) status = FR_LOST;
+    if (status == FR_RETRY) status = step(self, &c, &err);
     return status == FR_OK ? Py_NewRef(result) : fail_status(status, &err);
 }
 
@@ -169,14 +169,13 @@ static PyObject *counter_compare_and_set(PyObject *o, PyObject *const *args, Py_
     PyObject *in[2];
     fr_error err;
     hot_counter_call c = {.step = HOT_CAS};
-    OPEN;
     if (take("compare_and_set", args, nargs, names, parameters, 2, 2, in) < 0) return NULL;
     if (arg_int64("expected", in[0], 0, &c.expected) < 0 || arg_int64("new", in[1], 0, &c.v) < 0) return NULL;
+    OPEN;
     if (st->s->readonly) return fail_status(FR_READONLY, NULL);
     err.text[0] = 0;
-    fr_status status = self->cell ? hot_counter_cas(st, self->cell, c.expected, c.v, &c.done) : FR_RETRY;
-    if (status == FR_RETRY) status = step(self, st, &c, &err);
-    if (st->s->lost) status = FR_LOST;
+    fr_status status = self->cell ? unless_lost(st, hot_counter_cas(st, self->cell, c.expected, c.v, &c.done)) : FR_RETRY;
+    if (status == FR_RETRY) status = step(self, &c, &err);
     return status == FR_OK ? bool_out(c.done) : fail_status(status, &err);
 }
 
@@ -186,8 +185,8 @@ static PyObject *counter_exists(PyObject *o, PyObject *unused) {
     bool exists = false;
     fr_error err;
     (void)unused;
-    OPEN;
-    fr_status status = read_by_name(self, st, &v, &exists, &err);
+    if (!self->segment) return fail_closed();
+    fr_status status = read_by_name(self, &v, &exists, &err);
     return status == FR_OK ? bool_out(exists) : fail_status(status, &err);
 }
 
@@ -197,7 +196,7 @@ static PyObject *counter_delete(PyObject *o, PyObject *unused) {
     fr_error err;
     fr_status status;
     (void)unused;
-    OPEN;
+    if (!self->segment) return fail_closed();
     TRY(self->segment, status, false, hot_delete(st, 0, self->key, &existed, wait, &err));
     return status == FR_OK ? bool_out(existed) : fail_status(status, &err);
 }
@@ -208,7 +207,7 @@ static PyObject *counter_name(PyObject *o, void *unused) {
     return self->name ? bytes_out(self->key.p, self->key.n, true) : fail_closed();
 }
 
-/* --- the type ------------------------------------------------------------------------------------------------------------ */
+/* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
     FAST("increment", counter_increment, "increment(by=1)\n--\n\nAdd and return the sum."),

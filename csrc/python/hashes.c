@@ -2,9 +2,6 @@
 #include "python/methods.h"
 
 #define SELF SegmentObject *self = (SegmentObject *)o
-#define OPEN                                                                                                           \
-    store *st = self->st;                                                                                              \
-    if (FR_UNLIKELY(!st)) return fail_closed()
 
 /* A key and a field. */
 typedef struct place {
@@ -32,7 +29,6 @@ PyObject *hashes_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObj
     fr_error err;
     fr_status status;
     bool found = false;
-    OPEN;
     if (take("hget", args, nargs, names, parameters, 2, 2, in) < 0 || place_of(in[0], in[1], &p) < 0) return NULL;
     bytes_init(&b);
     TRY_BYTES(self, status, &b, found, hot_hget(st, self->db, p.key.s, p.field.s, &b.sink, &found, wait, &err));
@@ -42,7 +38,7 @@ PyObject *hashes_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObj
     return fail_status(status, &err);
 }
 
-static PyObject *set_one(SegmentObject *self, store *st, PyObject *const *in) {
+static PyObject *set_one(SegmentObject *self, PyObject *const *in) {
     place p;
     arg value;
     fr_error err;
@@ -73,10 +69,9 @@ PyObject *hashes_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObj
     static const char *const parameters[] = {"name", "key", "value", "mapping", "items"};
     SELF;
     PyObject *in[5];
-    OPEN;
     if (take("hset", args, nargs, names, parameters, 1, 5, in) < 0) return NULL;
     bool more = (in[3] && in[3] != Py_None) || (in[4] && in[4] != Py_None);
-    if (!more && in[1] && in[1] != Py_None && in[2]) return set_one(self, st, in);
+    if (!more && in[1] && in[1] != Py_None && in[2]) return set_one(self, in);
     return set_many(o, in);
 }
 
@@ -88,7 +83,6 @@ PyObject *hashes_incr(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     fr_error err;
     fr_status status;
     int64_t by, sum;
-    OPEN;
     if (take("hincrby", args, nargs, names, parameters, 2, 3, in) < 0 || arg_int64("amount", in[2], 1, &by) < 0) return NULL;
     if (place_of(in[0], in[1], &p) < 0) return NULL;
     TRY(self, status, false, hot_hincr(st, self->db, p.key.s, p.field.s, by, &sum, wait, &err));
@@ -96,7 +90,7 @@ PyObject *hashes_incr(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     return status == FR_OK ? PyLong_FromLongLong(sum) : fail_status(status, &err);
 }
 
-static PyObject *swap(SegmentObject *self, store *st, const place *p, PyObject *expected, PyObject *desired) {
+static PyObject *swap(SegmentObject *self, const place *p, PyObject *expected, PyObject *desired) {
     arg old, value;
     fr_error err;
     fr_status status;
@@ -118,9 +112,8 @@ PyObject *hashes_cas(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObj
     SELF;
     PyObject *in[4];
     place p;
-    OPEN;
     if (take("hcas", args, nargs, names, parameters, 4, 4, in) < 0 || place_of(in[0], in[1], &p) < 0) return NULL;
-    PyObject *out = swap(self, st, &p, in[2], in[3]);
+    PyObject *out = swap(self, &p, in[2], in[3]);
     place_free(&p);
     return out;
 }

@@ -33,14 +33,14 @@ typedef PyObject *(*fast_method)(PyObject *self, PyObject *const *args, Py_ssize
     {name, (PyCFunction)(void (*)(void))(fast_method)function, METH_FASTCALL | METH_KEYWORDS, doc}
 #define METHOD(name) PyObject *name(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names)
 
-/* --- errors --------------------------------------------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------------------------------------------------- */
 
 /* fail_status raises the class of fridge.errors that status.def names. Returns NULL. */
 PyObject *fail_status(fr_status status, const fr_error *err);
 PyObject *fail_text(fr_status status, const char *format, ...);
 PyObject *fail_closed(void);
 
-/* --- arguments ------------------------------------------------------------------------------------------------------ */
+/* --- arguments ---------------------------------------------------------------------------------------------------- */
 
 /* take_slow sorts arguments given by name into out[0, total); names[i] is the i-th parameter. */
 int take_slow(const char *method, PyObject *const *args, Py_ssize_t nargs, PyObject *given, const char *const *names,
@@ -100,7 +100,7 @@ static inline void arg_free(arg *a) {
 /* arg_int64 reads an int; NULL gives `standard`. */
 int arg_int64(const char *what, PyObject *o, int64_t standard, int64_t *out);
 
-/* --- results -------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
 
 /* A sink that makes bytes objects of up to HOT_COPY_MAX bytes; for longer ones, or without the GIL, bytes of a size that
  * is known beforehand (bytes_prepare). */
@@ -129,7 +129,7 @@ static inline PyObject *bytes_out(const char *p, size_t n, bool decode) {
 
 static inline PyObject *bool_out(bool yes) { return PyBool_FromLong(yes); }
 
-/* --- the second try ------------------------------------------------------------------------------------------------- */
+/* --- the second try ----------------------------------------------------------------------------------------------- */
 
 void segment_enter(SegmentObject *self);
 void segment_leave(SegmentObject *self);
@@ -142,12 +142,19 @@ void segment_leave(SegmentObject *self);
         Py_END_ALLOW_THREADS segment_leave(segment);                                                                   \
     } while (0)
 
-/* TRY makes the two tries of hot.h. `wait` is the call's argument; at once true for long values. */
+/* TRY makes the two tries of hot.h. In `call`, `st` is the open store and `wait` says which try it is. Converting the
+ * arguments may have run Python code, which may have closed the segment: so the store is asked for here, last of all.
+ * Values that are long go to the second try at once. */
 #define TRY(segment, status, long_value, call)                                                                         \
     do {                                                                                                               \
-        bool wait = false;                                                                                             \
-        if (FR_LIKELY(!(long_value))) status = (call);                                                                 \
-        if (FR_UNLIKELY((long_value) || hot_again(status))) {                                                          \
+        bool wait = (long_value);                                                                                      \
+        store *st = (segment)->st;                                                                                     \
+        if (FR_UNLIKELY(!st)) {                                                                                        \
+            status = FR_CLOSED;                                                                                        \
+            break;                                                                                                     \
+        }                                                                                                              \
+        if (FR_LIKELY(!wait)) status = (call);                                                                         \
+        if (FR_UNLIKELY(wait || hot_again(status))) {                                                                  \
             wait = true;                                                                                               \
             WAITING(segment, status = (call));                                                                         \
         }                                                                                                              \
@@ -157,13 +164,16 @@ void segment_leave(SegmentObject *self);
 #define TRY_BYTES(segment, status, b, found, call)                                                                     \
     do {                                                                                                               \
         bool wait = false;                                                                                             \
+        store *st = (segment)->st;                                                                                     \
+        if (FR_UNLIKELY(!st)) {                                                                                        \
+            status = FR_CLOSED;                                                                                        \
+            break;                                                                                                     \
+        }                                                                                                              \
         status = (call);                                                                                               \
         while (FR_UNLIKELY(hot_again(status) || bytes_again(b, status, found))) {                                      \
             wait = true;                                                                                               \
-            if (bytes_prepare(b) < 0) {                                                                                \
-                status = FR_NOSPACE;                                                                                   \
-                break;                                                                                                 \
-            }                                                                                                          \
+            status = bytes_prepare(b) < 0 ? FR_NOSPACE : !(st = (segment)->st) ? FR_CLOSED : FR_OK;                    \
+            if (status != FR_OK) break;                                                                                \
             WAITING(segment, status = (call));                                                                         \
         }                                                                                                              \
     } while (0)

@@ -4,9 +4,6 @@
 #include "python/methods.h"
 
 #define SELF SegmentObject *self = (SegmentObject *)o
-#define OPEN                                                                                                           \
-    store *st = self->st;                                                                                              \
-    if (FR_UNLIKELY(!st)) return fail_closed()
 
 /* hand_on calls self.<name>(*args, **named). */
 static PyObject *hand_on(PyObject *o, const char *name, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
@@ -23,7 +20,7 @@ static PyObject *hand_on(PyObject *o, const char *name, PyObject *const *args, P
     return out;
 }
 
-/* --- reading ----------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 PyObject *keys_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     static const char *const parameters[] = {"name"};
@@ -34,7 +31,6 @@ PyObject *keys_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     fr_error err;
     fr_status status;
     bool found = false;
-    OPEN;
     if (FR_UNLIKELY(take("get", args, nargs, names, parameters, 1, 1, in) < 0 || arg_key(in[0], &key) < 0)) return NULL;
     bytes_init(&b);
     TRY_BYTES(self, status, &b, found, hot_get(st, self->db, key.s, &b.sink, &found, wait, &err));
@@ -54,7 +50,6 @@ PyObject *keys_get_versioned(PyObject *o, PyObject *const *args, Py_ssize_t narg
     fr_status status;
     bool found = false;
     uint64_t version = 0;
-    OPEN;
     if (take("get_versioned", args, nargs, names, parameters, 1, 1, in) < 0 || arg_key(in[0], &key) < 0) return NULL;
     bytes_init(&b);
     TRY_BYTES(self, status, &b, found, hot_get_versioned(st, self->db, key.s, &b.sink, &found, &version, wait, &err));
@@ -73,7 +68,6 @@ PyObject *keys_exists(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     fr_error err;
     fr_status status;
     bool exists;
-    OPEN;
     if (nargs != 1 || names) return hand_on(o, "_exists", args, nargs, names);
     if (arg_key(args[0], &key) < 0) return NULL;
     TRY(self, status, false, hot_exists(st, self->db, key.s, &exists, wait, &err));
@@ -81,7 +75,7 @@ PyObject *keys_exists(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     return status == FR_OK ? PyLong_FromLong(exists) : fail_status(status, &err);
 }
 
-/* --- SET --------------------------------------------------------------------------------------------------------------- */
+/* --- SET ---------------------------------------------------------------------------------------------------------- */
 
 enum { SET_NAME, SET_VALUE, SET_EX, SET_PX, SET_ONLY_NX, SET_ONLY_XX, SET_KEEPTTL, SET_GET, SET_RARE };
 static const char *const set_parameters[] = {"name", "value", "ex", "px", "nx", "xx", "keepttl", "get",
@@ -118,7 +112,7 @@ static bool set_options_hot(PyObject *const *in, hot_set_call *c) {
     return true;
 }
 
-static PyObject *set_slowly(PyObject *o, store *st, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+static PyObject *set_slowly(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     SELF;
     PyObject *in[FR_COUNTOF(set_parameters)];
     arg key, value;
@@ -145,8 +139,7 @@ PyObject *keys_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     arg key, value;
     fr_error err;
     fr_status status;
-    OPEN;
-    if (FR_UNLIKELY(nargs != 2 || names)) return set_slowly(o, st, args, nargs, names);
+    if (FR_UNLIKELY(nargs != 2 || names)) return set_slowly(o, args, nargs, names);
     if (FR_UNLIKELY(arg_key(args[0], &key) < 0)) return NULL;
     if (FR_UNLIKELY(arg_value(args[1], &value) < 0)) {
         arg_free(&key);
@@ -158,14 +151,13 @@ PyObject *keys_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     return FR_LIKELY(status == FR_OK) ? Py_NewRef(Py_True) : fail_status(status, &err);
 }
 
-/* --- numbers ----------------------------------------------------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 static PyObject *incr(SegmentObject *self, PyObject *name, int64_t by) {
     arg key;
     fr_error err;
     fr_status status;
     int64_t sum;
-    OPEN;
     if (FR_UNLIKELY(arg_key(name, &key) < 0)) return NULL;
     TRY(self, status, false, hot_incr(st, self->db, key.s, by, &sum, wait, &err));
     arg_free(&key);
@@ -189,9 +181,9 @@ PyObject *keys_decr(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObje
     return incr((SegmentObject *)o, in[0], -by);
 }
 
-/* --- compare and set ----------------------------------------------------------------------------------------------------- */
+/* --- compare and set ---------------------------------------------------------------------------------------------- */
 
-static PyObject *create(SegmentObject *self, store *st, span name, span bytes) {
+static PyObject *create(SegmentObject *self, span name, span bytes) {
     fr_error err;
     fr_status status;
     hot_set_call c = {.name = name, .bytes = bytes, .o = {.condition = SET_NX}};
@@ -199,12 +191,12 @@ static PyObject *create(SegmentObject *self, store *st, span name, span bytes) {
     return status == FR_OK ? bool_out(c.done) : fail_status(status, &err);
 }
 
-static PyObject *swap(SegmentObject *self, store *st, span name, PyObject *expected, span desired) {
+static PyObject *swap(SegmentObject *self, span name, PyObject *expected, span desired) {
     arg old;
     fr_error err;
     fr_status status;
     int outcome;
-    if (expected == Py_None) return create(self, st, name, desired);
+    if (expected == Py_None) return create(self, name, desired);
     if (arg_value(expected, &old) < 0) return NULL;
     TRY(self, status, desired.n > HOT_COPY_MAX,
         hot_cas(st, self->db, name, old.s, desired, &outcome, wait, &err));
@@ -217,10 +209,9 @@ PyObject *keys_cas(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     SELF;
     PyObject *in[3], *out = NULL;
     arg key, value;
-    OPEN;
     if (take("cas", args, nargs, names, parameters, 3, 3, in) < 0 || arg_key(in[0], &key) < 0) return NULL;
     if (arg_value(in[2], &value) == 0) {
-        out = swap(self, st, key.s, in[1], value.s);
+        out = swap(self, key.s, in[1], value.s);
         arg_free(&value);
     }
     arg_free(&key);
@@ -234,7 +225,6 @@ PyObject *keys_cas_version(PyObject *o, PyObject *const *args, Py_ssize_t nargs,
     arg key, value;
     fr_error err;
     fr_status status;
-    OPEN;
     if (take("cas_version", args, nargs, names, parameters, 3, 3, in) < 0) return NULL;
     unsigned long long version = PyLong_AsUnsignedLongLong(in[1]);
     if (version == (unsigned long long)-1 && PyErr_Occurred()) {
@@ -259,7 +249,6 @@ PyObject *keys_delete(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     fr_error err;
     fr_status status;
     bool existed;
-    OPEN;
     if (nargs != 1 || names) return hand_on(o, "_delete", args, nargs, names);
     if (arg_key(args[0], &key) < 0) return NULL;
     TRY(self, status, false, hot_delete(st, self->db, key.s, &existed, wait, &err));

@@ -3,7 +3,7 @@
 
 #include <stdarg.h>
 
-/* --- errors ----------------------------------------------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------------------------------------------------- */
 
 /* The class of fridge.errors with this name; looked up only when something failed. */
 static PyObject *error_class(const char *name) {
@@ -28,7 +28,7 @@ static PyObject *raise_error(fr_status status, PyObject *message) {
 
 PyObject *fail_status(fr_status status, const fr_error *err) {
     if (PyErr_Occurred()) return NULL;
-    const char *text = err && err->text[0] ? err->text : fridge_status_message(status);
+    const char *text = status != FR_CLOSED && err && err->text[0] ? err->text : fridge_status_message(status);
     return raise_error(status, PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace"));
 }
 
@@ -42,7 +42,7 @@ PyObject *fail_text(fr_status status, const char *format, ...) {
 
 PyObject *fail_closed(void) { return fail_status(FR_CLOSED, NULL); }
 
-/* --- arguments --------------------------------------------------------------------------------------------------------- */
+/* --- arguments ---------------------------------------------------------------------------------------------------- */
 
 static PyObject *bad_call(const char *format, const char *method, const char *what) {
     return PyErr_Format(PyExc_TypeError, format, method, what);
@@ -149,7 +149,18 @@ int arg_int64(const char *what, PyObject *o, int64_t standard, int64_t *out) {
     return FR_UNLIKELY(*out == -1) && PyErr_Occurred() ? -1 : 0;
 }
 
-/* --- results ----------------------------------------------------------------------------------------------------------- */
+/* --- results ------------------------------------------------------------------------------------------------------ */
+
+/* Where the bytes of a bytes object begin. The limited API tells by a call for each object; it is the same for all. */
+static ptrdiff_t bytes_offset;
+
+static int measure_bytes(void) {
+    PyObject *some = PyBytes_FromStringAndSize("some", 4);
+    if (!some) return -1;
+    bytes_offset = PyBytes_AsString(some) - (char *)some;
+    Py_DECREF(some);
+    return 0;
+}
 
 static char *bytes_room(hot_sink *sink, size_t n) {
     bytes_sink *b = (bytes_sink *)sink;
@@ -161,7 +172,7 @@ static char *bytes_room(hot_sink *sink, size_t n) {
     if (FR_UNLIKELY(n > b->cap)) return NULL;
     if (FR_UNLIKELY(!(b->bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)n)))) return NULL;
     b->n = n;
-    return b->to = PyBytes_AsString(b->bytes);
+    return b->to = (char *)b->bytes + bytes_offset;
 }
 
 static char *fixed_room(hot_sink *sink, size_t n) {
@@ -211,7 +222,7 @@ PyObject *bytes_result(bytes_sink *b, bool found, bool decode) {
     return out;
 }
 
-/* --- the module -------------------------------------------------------------------------------------------------------- */
+/* --- the module --------------------------------------------------------------------------------------------------- */
 
 static uint64_t reference_cell = 1000;
 
@@ -228,7 +239,7 @@ static PyMethodDef functions[] = {
 };
 
 static int module_exec(PyObject *module) {
-    return segment_add(module) < 0 || table_add(module) < 0 || counter_add_type(module) < 0 ? -1 : 0;
+    return measure_bytes() < 0 || segment_add(module) < 0 || table_add(module) < 0 || counter_add_type(module) < 0 ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -1,7 +1,7 @@
 /* rows.c - Table's verbs: rows in, rows out, typed. Sections: names; values; the verbs. */
 #include "python/table.h"
 
-/* --- names --------------------------------------------------------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------------------------------------------------- */
 
 /* A row's full name: the table's, a colon and the key. */
 #define FULL_INLINE 256u
@@ -14,7 +14,7 @@ typedef struct full_name {
 static int full_of(const TableObject *self, PyObject *key, full_name *f) {
     arg a;
     if (FR_UNLIKELY(arg_key(key, &a) < 0)) return -1;
-    size_t prefix = self->tb->name_n + 1, n = prefix + a.s.n;
+    size_t prefix = self->name_n + 1, n = prefix + a.s.n;
     char *to = f->room;
     f->heap = NULL;
     if (FR_UNLIKELY(n > FULL_INLINE) && !(to = f->heap = PyMem_Malloc(n))) {
@@ -22,7 +22,8 @@ static int full_of(const TableObject *self, PyObject *key, full_name *f) {
         PyErr_NoMemory();
         return -1;
     }
-    memcpy(to, self->prefix, prefix);
+    if (FR_LIKELY(to == f->room)) memcpy(to, self->prefix, sizeof self->prefix); /* of a fixed size: no call */
+    else memcpy(to, self->prefix, prefix);
     memcpy(to + prefix, a.s.p, a.s.n);
     arg_free(&a);
     f->s = (span){to, n};
@@ -35,18 +36,18 @@ static inline void full_free(full_name *f) {
 
 static int no_column(const TableObject *self, PyObject *name) {
     PyObject *list = PyUnicode_FromString("");
-    for (uint32_t i = 0; list && i < self->tb->schema.columns; i++) {
+    for (uint32_t i = 0; list && i < self->schema.columns; i++) {
         PyObject *longer = PyUnicode_FromFormat(i ? "%U, %U" : "%U%U", list, self->column[i]);
         Py_DECREF(list);
         list = longer;
     }
-    if (list) fail_text(FR_COLUMN, "table '%s' has no column %R; it has %U", self->tb->name, name, list);
+    if (list) fail_text(FR_COLUMN, "table '%s' has no column %R; it has %U", self->name, name, list);
     Py_XDECREF(list);
     return -1;
 }
 
 static int column_of(const TableObject *self, PyObject *name) {
-    uint32_t n = self->tb->schema.columns;
+    uint32_t n = self->schema.columns;
     for (uint32_t i = 0; i < n; i++)
         if (FR_LIKELY(self->column[i] == name)) return (int)i;
     for (uint32_t i = 0; i < n && PyUnicode_Check(name); i++)
@@ -54,13 +55,13 @@ static int column_of(const TableObject *self, PyObject *name) {
     return no_column(self, name);
 }
 
-/* --- values ---------------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 
 static int refuse(const TableObject *self, const column *c, fr_status status, PyObject *o, const char *why) {
     char type[32];
     hot_column_type(c, type);
     if (!PyErr_Occurred() || PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_OverflowError)) PyErr_Clear();
-    if (!PyErr_Occurred()) fail_text(status, "table '%s' column '%s' is %s: %.80R %s", self->tb->name, c->name, type, o, why);
+    if (!PyErr_Occurred()) fail_text(status, "table '%s' column '%s' is %s: %.80R %s", self->name, c->name, type, o, why);
     return -1;
 }
 
@@ -143,7 +144,7 @@ static PyObject *object_of(const column *c, const value *v) {
     }
 }
 
-/* --- writing --------------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 typedef struct put_call {
     cell_in cell[COLUMNS_MAX];
@@ -159,7 +160,7 @@ static int put_columns(const TableObject *self, PyObject *const *values, PyObjec
         if (at < 0) return -1;
         cell_in *in = &p->cell[p->n];
         in->column = (uint32_t)at;
-        if (value_of(self, &self->tb->schema.column[at], values[i], &in->v, &p->arg[p->n]) < 0) return -1;
+        if (value_of(self, &self->schema.column[at], values[i], &in->v, &p->arg[p->n]) < 0) return -1;
         p->n++;
         if (in->v.kind == VALUE_BYTES) p->bytes += in->v.n;
     }
@@ -189,23 +190,23 @@ PyObject *rows_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     return status == FR_OK ? bool_out(created) : fail_status(status, &err);
 }
 
-static PyObject *add_float(TableObject *self, store *st, span full, uint32_t column, PyObject *by, int sign) {
+static PyObject *add_float(TableObject *self, span full, uint32_t column, PyObject *by, int sign) {
     value v = {.kind = VALUE_DOUBLE, .d = 1};
     fr_error err;
     fr_status status;
     double out;
-    if (by && float_of(self, &self->tb->schema.column[column], by, &v) < 0) return NULL;
+    if (by && float_of(self, &self->schema.column[column], by, &v) < 0) return NULL;
     TRY(self->segment, status, false, hot_row_add_float(st, self->tb, full, column, sign * v.d, &out, wait, &err));
     return status == FR_OK ? PyFloat_FromDouble(out) : fail_status(status, &err);
 }
 
-static PyObject *add_int(TableObject *self, store *st, span full, uint32_t column, int64_t by) {
+static PyObject *add_int(TableObject *self, span full, uint32_t column, int64_t by) {
     fr_error err;
     fr_status status;
     int64_t out;
     TRY(self->segment, status, false, hot_row_add(st, self->tb, full, column, by, &out, wait, &err));
     if (FR_UNLIKELY(status != FR_OK)) return fail_status(status, &err);
-    if (FR_UNLIKELY(out < 0) && self->tb->schema.column[column].type == COLUMN_UINT64)
+    if (FR_UNLIKELY(out < 0) && self->schema.column[column].type == COLUMN_UINT64)
         return PyLong_FromUnsignedLongLong((unsigned long long)out);
     return PyLong_FromLongLong(out);
 }
@@ -218,12 +219,12 @@ static PyObject *add(PyObject *o, PyObject *const *in, int sign) {
     TABLE_OPEN(NULL);
     int column = column_of(self, in[1]);
     if (FR_UNLIKELY(column < 0)) return NULL;
-    bool floats = self->tb->schema.column[column].type == COLUMN_FLOAT64;
+    bool floats = self->schema.column[column].type == COLUMN_FLOAT64;
     if (FR_LIKELY(!floats) && in[2] && FR_UNLIKELY(arg_int64("by", in[2], 1, &by) < 0)) return NULL;
     if (FR_UNLIKELY(by == INT64_MIN && sign < 0)) return fail_text(FR_OVERFLOW, "decrement would overflow");
     if (FR_UNLIKELY(full_of(self, in[0], &f) < 0)) return NULL;
-    if (FR_LIKELY(!floats)) out = add_int(self, st, f.s, (uint32_t)column, sign * by);
-    else out = add_float(self, st, f.s, (uint32_t)column, in[2], sign);
+    if (FR_LIKELY(!floats)) out = add_int(self, f.s, (uint32_t)column, sign * by);
+    else out = add_float(self, f.s, (uint32_t)column, in[2], sign);
     full_free(&f);
     return out;
 }
@@ -240,13 +241,13 @@ PyObject *rows_decr(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObje
     return FR_LIKELY(take("decr", args, nargs, names, add_parameters, 2, 3, in) == 0) ? add(o, in, -1) : NULL;
 }
 
-static PyObject *swap(TableObject *self, store *st, span full, PyObject *const *in) {
+static PyObject *swap(TableObject *self, span full, PyObject *const *in) {
     arg old, new;
     fr_error err;
     fr_status status;
     int outcome, at = column_of(self, in[1]);
     if (at < 0) return NULL;
-    const column *c = &self->tb->schema.column[at];
+    const column *c = &self->schema.column[at];
     if (text_value_of(self, c, in[2], &old) < 0) return NULL;
     if (text_value_of(self, c, in[3], &new) < 0) {
         arg_free(&old);
@@ -266,7 +267,7 @@ PyObject *rows_cas(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     full_name f;
     TABLE_OPEN(NULL);
     if (take("cas", args, nargs, names, parameters, 4, 4, in) < 0 || full_of(self, in[0], &f) < 0) return NULL;
-    PyObject *out = swap(self, st, f.s, in);
+    PyObject *out = swap(self, f.s, in);
     full_free(&f);
     return out;
 }
@@ -284,12 +285,12 @@ PyObject *rows_delete(PyObject *o, PyObject *key) {
     return status == FR_OK ? bool_out(existed) : fail_status(status, &err);
 }
 
-/* --- reading --------------------------------------------------------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 static PyObject *dict_of(const TableObject *self, const char *image) {
     PyObject *row = PyDict_New();
-    for (uint32_t i = 0; row && i < self->tb->schema.columns; i++) {
-        const column *c = &self->tb->schema.column[i];
+    for (uint32_t i = 0; row && i < self->schema.columns; i++) {
+        const column *c = &self->schema.column[i];
         value v = hot_image_value(c, image);
         PyObject *cell = object_of(c, &v);
         if (!cell || PyDict_SetItem(row, self->column[i], cell) < 0) {
@@ -301,12 +302,12 @@ static PyObject *dict_of(const TableObject *self, const char *image) {
     return row;
 }
 
-static PyObject *whole_row(TableObject *self, store *st, span full) {
+static PyObject *whole_row(TableObject *self, span full) {
     _Alignas(16) char room[1024];
     fr_error err;
     fr_status status;
     bool found = false;
-    size_t stride = self->tb->stride;
+    size_t stride = self->segment->st ? self->tb->stride : 0;
     char *image = stride <= sizeof room ? room : PyMem_Malloc(stride);
     if (!image) return PyErr_NoMemory();
     TRY(self->segment, status, stride > HOT_COPY_MAX, hot_row_image(st, self->tb, full, image, &found, wait, &err));
@@ -315,7 +316,7 @@ static PyObject *whole_row(TableObject *self, store *st, span full) {
     return out;
 }
 
-static PyObject *one_cell(TableObject *self, store *st, span full, PyObject *name) {
+static PyObject *one_cell(TableObject *self, span full, PyObject *name) {
     bytes_sink b;
     fr_error err;
     fr_status status;
@@ -323,7 +324,7 @@ static PyObject *one_cell(TableObject *self, store *st, span full, PyObject *nam
     value v = {.kind = VALUE_NONE};
     int at = column_of(self, name);
     if (at < 0) return NULL;
-    const column *c = &self->tb->schema.column[at];
+    const column *c = &self->schema.column[at];
     bytes_init(&b);
     TRY_BYTES(self->segment, status, &b, found, hot_row_cell(st, self->tb, full, (uint32_t)at, &v, &b.sink, &found, wait, &err));
     if (status == FR_OK && found && v.kind != VALUE_BYTES) return object_of(c, &v);
@@ -339,7 +340,7 @@ PyObject *rows_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     full_name f;
     TABLE_OPEN(NULL);
     if (take("get", args, nargs, names, parameters, 1, 2, in) < 0 || full_of(self, in[0], &f) < 0) return NULL;
-    out = in[1] && in[1] != Py_None ? one_cell(self, st, f.s, in[1]) : whole_row(self, st, f.s);
+    out = in[1] && in[1] != Py_None ? one_cell(self, f.s, in[1]) : whole_row(self, f.s);
     full_free(&f);
     return out;
 }

@@ -5,7 +5,7 @@
 
 PyTypeObject *table_type;
 
-/* --- declaring --------------------------------------------------------------------------------------------------------- */
+/* --- declaring ---------------------------------------------------------------------------------------------------- */
 
 static int add_column(schema *sc, PyObject *pair) {
     PyObject *name = PyTuple_Check(pair) && PyTuple_Size(pair) == 2 ? PyTuple_GetItem(pair, 0) : NULL;
@@ -32,12 +32,15 @@ static int read_schema(PyObject *pairs, schema *sc) {
 }
 
 /* Copies what the methods need of the store's declaration. */
-static int adopt(TableObject *self) {
-    const table *tb = self->tb;
+static int adopt(TableObject *self, table *tb) {
+    self->tb = tb;
+    self->schema = tb->schema;
+    self->name_n = tb->name_n;
+    memcpy(self->name, tb->name, sizeof self->name);
     memcpy(self->prefix, tb->name, tb->name_n);
     self->prefix[tb->name_n] = ':';
-    for (uint32_t i = 0; i < tb->schema.columns; i++) {
-        self->column[i] = PyUnicode_InternFromString(tb->schema.column[i].name);
+    for (uint32_t i = 0; i < self->schema.columns; i++) {
+        self->column[i] = PyUnicode_InternFromString(self->schema.column[i].name);
         if (!self->column[i]) return -1;
     }
     return 0;
@@ -58,8 +61,11 @@ static int open_table(TableObject *self, span name, uint64_t capacity, const sch
         fail_status(status, &err);
         return -1;
     }
-    self->tb = tb;
-    return adopt(self);
+    if (!self->segment->st) {
+        fail_closed();
+        return -1;
+    }
+    return adopt(self, tb);
 }
 
 /* Table(segment, name, capacity, ((column, type), ...) or None) */
@@ -93,13 +99,13 @@ static void table_dealloc(PyObject *o) {
     Py_DECREF(type);
 }
 
-/* --- facts ------------------------------------------------------------------------------------------------------------- */
+/* --- facts -------------------------------------------------------------------------------------------------------- */
 
 static Py_ssize_t table_length(PyObject *o) {
     TABLE_SELF;
     table_info info;
     TABLE_OPEN(-1);
-    hot_table_measure(st, self->tb, &info);
+    hot_table_measure(self->segment->st, self->tb, &info);
     return (Py_ssize_t)info.rows;
 }
 
@@ -115,7 +121,7 @@ static PyObject *table_memory(PyObject *o, void *unused) {
     table_info info;
     (void)unused;
     TABLE_OPEN(NULL);
-    hot_table_measure(st, self->tb, &info);
+    hot_table_measure(self->segment->st, self->tb, &info);
     return PyLong_FromUnsignedLongLong(info.memory_bytes);
 }
 
@@ -123,7 +129,7 @@ static PyObject *table_name(PyObject *o, void *unused) {
     TABLE_SELF;
     (void)unused;
     TABLE_OPEN(NULL);
-    return PyUnicode_FromStringAndSize(self->tb->name, (Py_ssize_t)self->tb->name_n);
+    return PyUnicode_FromStringAndSize(self->name, (Py_ssize_t)self->name_n);
 }
 
 static PyObject *table_schema(PyObject *o, void *unused) {
@@ -132,8 +138,8 @@ static PyObject *table_schema(PyObject *o, void *unused) {
     (void)unused;
     TABLE_OPEN(NULL);
     PyObject *out = PyDict_New();
-    for (uint32_t i = 0; out && i < self->tb->schema.columns; i++) {
-        size_t n = hot_column_type(&self->tb->schema.column[i], type);
+    for (uint32_t i = 0; out && i < self->schema.columns; i++) {
+        size_t n = hot_column_type(&self->schema.column[i], type);
         PyObject *text = PyUnicode_FromStringAndSize(type, (Py_ssize_t)n);
         if (!text || PyDict_SetItem(out, self->column[i], text) < 0) {
             Py_DECREF(out);
@@ -144,7 +150,7 @@ static PyObject *table_schema(PyObject *o, void *unused) {
     return out;
 }
 
-/* --- pages ------------------------------------------------------------------------------------------------------------- */
+/* --- pages -------------------------------------------------------------------------------------------------------- */
 
 static PyObject *keys_of(const hot_page *page, bool decode) {
     PyObject *keys = PyList_New(0);
@@ -168,8 +174,9 @@ static PyObject *table_page(PyObject *o, PyObject *args) {
     hot_page page = {NULL, 0, 0};
     fr_error err;
     fr_status status;
-    TABLE_OPEN(NULL);
     if (!PyArg_ParseTuple(args, "KK:_page", &from, &count)) return NULL;
+    TABLE_OPEN(NULL);
+    store *st = self->segment->st;
     uint64_t cursor = from;
     WAITING(self->segment, status = hot_table_page(st, self->tb, &cursor, count, &page, &err));
     PyObject *keys = status == FR_OK ? keys_of(&page, self->segment->decode) : fail_status(status, &err);
@@ -177,7 +184,7 @@ static PyObject *table_page(PyObject *o, PyObject *args) {
     return keys ? Py_BuildValue("(KN)", (unsigned long long)cursor, keys) : NULL;
 }
 
-/* --- the type ---------------------------------------------------------------------------------------------------------- */
+/* --- the type ----------------------------------------------------------------------------------------------------- */
 
 static PyMethodDef methods[] = {
     FAST("set", rows_set,

@@ -7,7 +7,10 @@
 typedef struct TableObject {
     PyObject_HEAD
     SegmentObject *segment;
-    table *tb;                     /* the store's copy: lives as long as the store */
+    table *tb;                     /* the store's copy: lives as long as the store is open */
+    schema schema;                 /* what outlives it */
+    char name[TABLE_NAME_MAX + 1];
+    uint32_t name_n;
     PyObject *column[COLUMNS_MAX]; /* names, interned: most callers' literals are these very objects */
     char prefix[TABLE_NAME_MAX + 2];
 } TableObject;
@@ -22,8 +25,7 @@ int rows_contains(PyObject *o, PyObject *key);
 
 #define TABLE_SELF TableObject *self = (TableObject *)o
 #define TABLE_OPEN(failure)                                                                                            \
-    store *st = self->segment ? self->segment->st : NULL;                                                              \
-    if (FR_UNLIKELY(!st || !self->tb)) {                                                                               \
+    if (FR_UNLIKELY(!self->tb || !self->segment->st)) {                                                                \
         fail_closed();                                                                                                 \
         return failure;                                                                                                \
     }

@@ -121,15 +121,16 @@ static inline void copy_out(void *to, const void *from, size_t n) {
         char *t = (char *)to;
         size_t i = 0;
         for (; i + 8 <= n; i += 8) {
-            uint64_t w = __atomic_load_n(&words[i / 8], __ATOMIC_ACQUIRE);
+            uint64_t w = ld8(&words[i / 8]);
             memcpy(t + i, &w, 8);
         }
         if (i < n) {
-            uint64_t w = __atomic_load_n(&words[i / 8], __ATOMIC_ACQUIRE);
+            uint64_t w = ld8(&words[i / 8]);
             memcpy(t + i, &w, n - i);
         }
         return;
     }
+    ACCESS_HOOK(ACCESS_LD8, from, n);
     memcpy(to, from, n);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
 }

@@ -65,6 +65,21 @@ static void list_push(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
     txn_put(t, at, page);
 }
 
+/* A page that was full goes behind the first one: as the first it would be full again with the next block, and a hash or
+ * table whose values are replaced in turn would take it off the list and put it back each time. */
+static void list_push_second(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+    uint64_t first = txn_ld(t, list_head_at(t->s, stripe, class));
+    if (first == 0) {
+        list_push(t, stripe, class, page);
+        return;
+    }
+    uint64_t next = txn_ld(t, first + PAGE_NEXT);
+    txn_put(t, page + PAGE_NEXT, next);
+    txn_put(t, page + PAGE_PREV, first);
+    txn_put(t, first + PAGE_NEXT, page);
+    if (next) txn_put(t, next + PAGE_PREV, page);
+}
+
 /* --- the page pool ------------------------------------------------------------------------------------------------ */
 
 static uint64_t pool_word_at(const segment *s, uint64_t page) { return s->l.poolmap + page / 64 * 8; }
@@ -229,7 +244,7 @@ static fr_status slab_free(txn *t, uint32_t stripe, uint64_t off, unsigned class
     page_bits view = view_bits(t, page);
     bool was_full = bits_full(view, s->l.class_blocks[class]);
     txn_put(t, page + PAGE_BITS + i / 64 * 8, view.word[i / 64] & ~(UINT64_C(1) << (i & 63)));
-    if (was_full) list_push(t, stripe, class, page);
+    if (was_full) list_push_second(t, stripe, class, page);
     return FR_OK;
 }
 

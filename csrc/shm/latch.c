@@ -89,6 +89,7 @@ fr_status latch_wait(segment *s, uint32_t number, uint64_t deadline_ms, fr_error
     uint32_t *word = &segment_stripe(s, number)->latch, mine = s->me->word, seen;
     stat_add(s, STAT_latch_waits, 1);
     if (spin(word, mine)) return FR_OK;
+    if (deadline_ms == 0) return err->status = FR_LATCHED; /* one try: the caller (hot.c) comes back and waits */
     for (long ns = WAIT_FIRST_NS;; ns = ns < WAIT_MAX_NS ? ns * 2 : ns) {
         if (mark_or_take(word, mine, &seen)) return FR_OK;
         uint64_t now = clock_boot_ms(), left = now < deadline_ms ? deadline_ms - now : 0;

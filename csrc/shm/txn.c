@@ -359,10 +359,10 @@ void txn_enter_slow(txn *t, uint32_t number) {
     t->bloom = JSTATE_COUNT(t->in.jstate) ? UINT64_MAX : 0;
 }
 
-bool txn_overlay(txn *t) {
+bool txn_overlay(txn *t, uint64_t version_off) {
     if (t->mode != TXN_READ || t->in.jstripe != NO_STRIPE) return false;
     uint64_t jstate = ld8(&segment_stripe(t->s, t->in.stripe)->jstate);
-    if (JSTATE_COUNT(jstate) == 0) return false;
+    if (JSTATE_COUNT(jstate) == 0 || !(ld8(SEG_AT(t->s, version_off, uint64_t)) & 1)) return false;
     t->in.jstripe = t->in.stripe;
     t->in.jstate = jstate;
     t->bloom = UINT64_MAX;
@@ -529,12 +529,12 @@ static fr_status commit_writes(txn *t) {
     return FR_OK;
 }
 
-/* A digest of the words of a quad that bear a tag: changes when one comes, goes or is replaced. */
+/* What a look-up for a tag would meet in a quad now: see txn_met. */
 static uint64_t quad_digest(txn *t, uint64_t quad, uint32_t tag) {
     uint64_t digest = 0;
     for (uint64_t i = 0; quad && i < 32; i++) {
-        uint64_t word = txn_ld(t, quad + i * 8);
-        if (word && word >> 38 == tag) digest = digest * UINT64_C(0x9e3779b97f4a7c15) + word + i;
+        uint64_t word = txn_ld(t, quad + i * 8), off = (word & UINT64_C(0xffffffff)) << 4;
+        if (word && word >> 38 == tag) digest += txn_met(word, i, segment_holds(t->s, off, 8) ? txn_ld(t, off) : 0);
     }
     return digest;
 }
@@ -601,8 +601,8 @@ void txn_saw(txn *t, const guard *g, uint64_t slot_off, uint64_t slot, uint64_t 
     t->read[t->reads++] = (read_entry){*g, slot_off, slot, block, version};
 }
 
-void txn_saw_absent(txn *t, uint64_t quad, uint32_t tag) {
-    if (t->mode == TXN_READ) txn_saw(t, &t->in, quad, quad_digest(t, quad, tag), tag, 0);
+void txn_saw_absent(txn *t, uint64_t quad, uint32_t tag, uint64_t met) {
+    if (t->mode == TXN_READ) txn_saw(t, &t->in, quad, met, tag, 0);
 }
 
 /* --- counters ---------------------------------------------------------------------------------------------------- */

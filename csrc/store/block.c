@@ -119,7 +119,7 @@ fr_status block_head(txn *t, uint64_t slot, head *h) {
     h->off = off;
     h->version = txn_ld(t, off);
     if (FR_UNLIKELY(h->version & 1)) {
-        if (!txn_overlay(t)) return t->mode == TXN_READ ? FR_RETRY : unbelievable(t, slot);
+        if (!txn_overlay(t, off)) return t->mode == TXN_READ ? FR_RETRY : unbelievable(t, slot);
         h->version = txn_ld(t, off);
         if (h->version & 1) return FR_RETRY;
     }

@@ -126,8 +126,9 @@ static bool is_utf8(span text) {
 static fr_status parse_bytes(txn *t, const table *tb, const column *c, span text, cell *out) {
     char type[32];
     if (text.n > c->size) {
-        return txn_fail(t, FR_COLUMNLENGTH, "table '%s' column '%s' is %s: a value of %zu bytes is too long, the limit is %u",
-                        tb->name, c->name, type_of(c, type), text.n, c->size);
+        return txn_fail(t, FR_COLUMNLENGTH,
+                        "table '%s' column '%s' is %s: a value of %zu bytes is too long, the limit is %u", tb->name,
+                        c->name, type_of(c, type), text.n, c->size);
     }
     if (c->type == COLUMN_STR && !is_utf8(text)) return wrong_type(t, tb, c, text, "is not valid UTF-8");
     out->bytes = text;
@@ -164,7 +165,8 @@ fr_status column_accept(txn *t, const table *tb, const column *c, const value *v
         return FR_OK;
     }
     if (integer && !column_is_text(c)) return accept_integer(t, tb, c, v, out);
-    return wrong_type(t, tb, c, value_text(v, digits), column_is_text(c) ? "is not bytes" : "is not a number of that kind");
+    return wrong_type(t, tb, c, value_text(v, digits),
+                      column_is_text(c) ? "is not bytes" : "is not a number of that kind");
 }
 
 /* --- in the image ------------------------------------------------------------------------------------------------- */

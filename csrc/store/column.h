@@ -13,7 +13,8 @@ typedef struct cell {
 static inline bool column_is_text(const column *c) { return c->type == COLUMN_STR || c->type == COLUMN_BYTES; }
 static inline bool column_is_integer(const column *c) { return c->type <= COLUMN_UINT64; }
 
-/* column_parse, column_accept: FR_COLUMNTYPE, FR_COLUMNRANGE or FR_COLUMNLENGTH, naming table, column, value and limit. */
+/* column_parse, column_accept: FR_COLUMNTYPE, FR_COLUMNRANGE or FR_COLUMNLENGTH, naming table, column, value and limit.
+ */
 fr_status column_parse(txn *t, const table *tb, const column *c, span text, cell *out);
 fr_status column_accept(txn *t, const table *tb, const column *c, const value *v, cell *out);
 

@@ -1,8 +1,8 @@
 /* hash.c - hashes as their users see them: one set of verbs over two shapes, packed (here) and tree (tree.c), and over
  * the rows of typed tables (row.c), which answer the same calls.
  *
- * A write opens the hash for editing, changes it, and closes it: a packed hash is edited in a buffer and written back as
- * one new block; a tree is edited in place, field by field. A packed hash that outgrows its shape while it is edited
+ * A write opens the hash for editing, changes it, and closes it: a packed hash is edited in a buffer and written back
+ * as one new block; a tree is edited in place, field by field. A packed hash that outgrows its shape while it is edited
  * becomes a tree there and then, so no verb has to know which of the two it works on.
  *
  * Leaves out: parsing of commands, replies, and the numbers that HINCRBY is given.
@@ -37,7 +37,11 @@ typedef struct entry {
     bool is_int;
 } entry;
 
-static bool varint_read(const char *body, uint32_t n, uint32_t *at, uint32_t *out) {
+static inline bool varint_read(const char *body, uint32_t n, uint32_t *at, uint32_t *out) {
+    if (FR_LIKELY(*at < n && !(body[*at] & 0x80))) {
+        *out = (uint8_t)body[(*at)++];
+        return true;
+    }
     uint64_t v = 0;
     for (unsigned i = 0; i < 5; i++) {
         if (*at >= n) return false;
@@ -293,7 +297,8 @@ fr_status hash_set(store *st, txn *t, const key *k, const field_value *fv, size_
     edit ed;
     fr_status status = FR_OK;
     *created = 0;
-    if (k->table >= 0) return c == FIELD_NX ? row_set_absent(st, t, k, fv, n, created) : row_set(st, t, k, fv, n, created);
+    if (k->table >= 0)
+        return c == FIELD_NX ? row_set_absent(st, t, k, fv, n, created) : row_set(st, t, k, fv, n, created);
     for (size_t i = 0; status == FR_OK && i < n; i++) status = check_field(t, fv[i].field);
     if (status == FR_OK) status = edit_open(st, t, k, &ed);
     for (size_t i = 0; status == FR_OK && i < n; i++) status = set_one(st, t, &ed, &fv[i], c, created);

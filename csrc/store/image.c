@@ -1,6 +1,6 @@
-/* image.c - see image.h. Sections: scratch; heads and names; columns of an image; images; writing. Every image is reached
- * through one slot word; table.h says how it changes. A reader takes words by txn_ld, so that a commit under way is seen
- * whole; text is copied only then, and borrowed from the segment otherwise.
+/* image.c - see image.h. Sections: scratch; heads and names; columns of an image; images; writing. Every image is
+ * reached through one slot word; table.h says how it changes. A reader takes words by txn_ld, so that a commit under
+ * way is seen whole; text is copied only then, and borrowed from the segment otherwise.
  */
 #include "store/image.h"
 
@@ -13,7 +13,8 @@
 
 /* --- scratch ------------------------------------------------------------------------------------------------------ */
 
-/* Private copies of one row image. Rows are small as a rule; one of many long text columns moves to the process's heap. */
+/* Private copies of one row image. Rows are small as a rule; one of many long text columns moves to the process's heap.
+ */
 typedef struct scratch {
     char *p;
     uint64_t n;
@@ -59,20 +60,22 @@ fr_status image_unbelievable(txn *t, uint64_t off, const char *what) {
 static fr_status even_version(txn *t, uint64_t off, uint64_t *version) {
     *version = txn_ld(t, off);
     if (FR_LIKELY(!(*version & 1))) return FR_OK;
-    if (!txn_overlay(t)) return image_unbelievable(t, off, "has an odd version");
+    if (!txn_overlay(t, off)) return image_unbelievable(t, off, "has an odd version");
     *version = txn_ld(t, off);
     return *version & 1 ? FR_RETRY : FR_OK;
 }
 
 fr_status row_head(store *st, txn *t, uint64_t slot, head *h) {
     uint64_t off = SLOT_OFF(slot);
-    if (FR_UNLIKELY(!segment_holds(t->s, off, ROW_COLUMNS_AT))) return image_unbelievable(t, off, "lies outside the segment");
+    if (FR_UNLIKELY(!segment_holds(t->s, off, ROW_COLUMNS_AT)))
+        return image_unbelievable(t, off, "lies outside the segment");
     fr_status status = even_version(t, off, &h->version);
     if (FR_UNLIKELY(status != FR_OK)) return status;
     h->off = off;
     h->meta = txn_ld(t, off + BLOCK_META);
     h->expiry = txn_ld(t, off + BLOCK_EXPIRY);
-    if (FR_UNLIKELY(META_KIND(h->meta) != KIND_ROW || META_KLEN(h->meta) > KEY_MAX)) return image_unbelievable(t, off, "is no row");
+    if (FR_UNLIKELY(META_KIND(h->meta) != KIND_ROW || META_KLEN(h->meta) > KEY_MAX))
+        return image_unbelievable(t, off, "is no row");
     if (FR_LIKELY(image_table(st, off, META_SPACE(h->meta)) != NULL)) return FR_OK;
     store_catalogue(st, t->err); /* a table that this process has not heard of */
     return image_table(st, off, META_SPACE(h->meta)) ? FR_OK : image_unbelievable(t, off, "is of no table");
@@ -142,8 +145,8 @@ void image_copy(txn *t, uint64_t image, uint64_t from, uint64_t n, char *to) {
     }
 }
 
-/* Text is borrowed from the segment, or from a copy at the same place of a private image, so that what was borrowed before
- * stays good. */
+/* Text is borrowed from the segment, or from a copy at the same place of a private image, so that what was borrowed
+ * before stays good. */
 static fr_status text_value(txn *t, const table *tb, const column *c, uint64_t image, value *out) {
     uint16_t n = (uint16_t)txn_ld(t, image + c->offset);
     if (FR_UNLIKELY(n > c->size)) return image_unbelievable(t, image, "has a text longer than its column");
@@ -217,7 +220,8 @@ static void image_fill(txn *t, const table *tb, uint32_t stripe, uint64_t off, c
     st8(SEG_AT(t->s, off, uint64_t), version);
 }
 
-/* Changes an image that readers may be in to `image`, word by word. Several words of one image need readers to overlay. */
+/* Changes an image that readers may be in to `image`, word by word. Several words of one image need readers to overlay.
+ */
 static void image_patch(txn *t, const table *tb, uint32_t stripe, uint64_t off, const char *image) {
     uint32_t changed = 0;
     block_bump(t, stripe, off);

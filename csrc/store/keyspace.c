@@ -68,7 +68,8 @@ fr_status key_route(store *st, uint32_t db, span name, key *out, fr_error *err) 
     out->full = out->name = name;
     out->db = db;
     out->table = NO_TABLE;
-    if (FR_UNLIKELY(db == 0 && ld8(&segment_super(s)->catalogue_version) > 1)) {
+    out->catalogue = ld8(&segment_super(s)->catalogue_version);
+    if (FR_UNLIKELY(db == 0 && out->catalogue > 1)) {
         size_t colon;
         table *tb = name.n ? prefix_table(st, name, &colon) : NULL;
         if (tb) {
@@ -89,13 +90,10 @@ fr_status key_route(store *st, uint32_t db, span name, key *out, fr_error *err) 
 bool key_current(const store *st, const key *k) {
     superblock *super = segment_super(st->s);
     if (FR_LIKELY(k->table == NO_TABLE)) {
-        return ld8(&super->db[k->db]) == k->space &&
-               (k->db != 0 || FR_LIKELY(ld8(&super->catalogue_version) <= 1) ||
-                ld8(&super->catalogue_version) == st->catalogue_version);
+        return ld8(&super->db[k->db]) == k->space && (k->db != 0 || ld8(&super->catalogue_version) == k->catalogue);
     }
     const table *tb = st->tables[k->table];
-    return tb && tb->state == TABLE_LIVE && ld8(&super->catalogue_version) == st->catalogue_version &&
-           table_space(st, tb) == k->space;
+    return tb && tb->state == TABLE_LIVE && ld8(&super->catalogue_version) == k->catalogue && table_space(st, tb) == k->space;
 }
 
 /* --- look-up ------------------------------------------------------------------------------------------------------- */
@@ -133,13 +131,18 @@ static void keep_dead(found *f, const head *h, uint64_t slot_off, uint64_t slot)
     f->dead = h->off;
 }
 
-/* Looks at one slot word with the key's tag. Sets f->exists when it is the key, alive. */
-static fr_status consider(store *st, txn *t, const key *k, uint64_t slot_off, uint64_t slot, found *f) {
+/* Looks at one slot word with the key's tag. Sets f->exists when it is the key, alive; *version: of the block that was
+ * looked at. */
+static fr_status consider(store *st, txn *t, const key *k, uint64_t slot_off, uint64_t slot, found *f, uint64_t *version) {
     head h;
     bool row = SLOT_CLASS(slot) == CLASS_ROW;
-    if (FR_UNLIKELY(row != (k->table != NO_TABLE))) return FR_OK;
+    if (FR_UNLIKELY(row != (k->table != NO_TABLE))) {
+        *version = segment_holds(t->s, SLOT_OFF(slot), 8) ? txn_ld(t, SLOT_OFF(slot)) : 0;
+        return FR_OK;
+    }
     fr_status status = FR_UNLIKELY(row) ? row_head(st, t, slot, &h) : block_head(t, slot, &h);
     if (FR_UNLIKELY(status != FR_OK)) return status;
+    *version = h.version;
     uint32_t space = META_SPACE(h.meta);
     if (FR_UNLIKELY(row)) {
         if (space != k->space || !row_named(st, t, &h, k->name)) return FR_OK;
@@ -151,10 +154,8 @@ static fr_status consider(store *st, txn *t, const key *k, uint64_t slot_off, ui
             f->counter = h.off;
             bool live;
             int64_t value;
-            uint64_t version;
-            status = counter_live(t, h.off, h.meta, &live, &value, &version);
+            status = counter_live(t, h.off, h.meta, &live, &value, &h.version);
             if (status != FR_OK || !live) return status;
-            h.version = version;
             keep(f, &h, slot_off, slot);
             return FR_OK;
         }
@@ -187,7 +188,7 @@ static void see_space(const store *st, txn *t, const key *k) {
 
 fr_status key_find(store *st, txn *t, const key *k, found *f) {
     probe p;
-    uint64_t slot_off, slot;
+    uint64_t slot_off, slot, version, met = 0;
     f->exists = false;
     f->dead = f->counter = 0;
     f->kind = KIND_NONE;
@@ -195,16 +196,17 @@ fr_status key_find(store *st, txn *t, const key *k, found *f) {
     see_space(st, t, k);
     bool any = index_probe(t, root_at(t->s, k->stripe), INDEX_TAG(k->hash), &p);
     while (any && (slot = index_next(t, &p, &slot_off))) {
-        fr_status status = consider(st, t, k, slot_off, slot, f);
+        fr_status status = consider(st, t, k, slot_off, slot, f, &version);
         if (FR_UNLIKELY(status != FR_OK)) return status;
         if (f->exists) {
             saw_found(t, f);
             return FR_OK;
         }
+        met += txn_met(slot, (slot_off - p.quad) / 8, version);
     }
     f->version = txn_ld(t, stamp_at(t->s, k));
     if (t->mode != TXN_READ) return FR_OK;
-    txn_saw_absent(t, any ? p.quad : 0, INDEX_TAG(k->hash));
+    txn_saw_absent(t, any ? p.quad : 0, INDEX_TAG(k->hash), met);
     return guard_holds(t->s, &t->in) ? FR_OK : FR_RETRY; /* a split may have moved it out of sight */
 }
 
@@ -224,7 +226,7 @@ static void touch(store *st, txn *t, const key *k) {
 fr_status key_lookup(store *st, txn *t, const key *k, found *f) {
     fr_status status = key_find(st, t, k, f);
     if (FR_UNLIKELY(status != FR_OK)) return status;
-    stat_add(t->s, f->exists ? STAT_keyspace_hits : STAT_keyspace_misses, 1);
+    if (k->db != DB_SYSTEM) stat_add(t->s, f->exists ? STAT_keyspace_hits : STAT_keyspace_misses, 1);
     if (f->exists && FR_UNLIKELY(ld8(&segment_super(t->s)->shared_settings[SETTING_POLICY]))) touch(st, t, k);
     return FR_OK;
 }

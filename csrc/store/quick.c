@@ -54,6 +54,8 @@ static fr_status find(segment *s, const key *k, place *p) {
             p->slot_at = &bucket[i];
             fr_status status = examine(s, k, p->slot, p);
             if (FR_LIKELY(status != FR_NOKEY)) return status;
+            /* another key's, or the key's no longer: a stale word leads to a block that has got another owner */
+            if (ld8(p->slot_at) != p->slot || ld8(SEG_AT(s, p->off, uint64_t)) != p->version) return FR_RETRY;
         }
     }
     return ld8(&p->st->seq) == p->seq ? FR_NOKEY : FR_RETRY;

@@ -1,12 +1,12 @@
-/* row.c - rows of typed tables, as commands see them: in users' text, in typed cells, and as keyspace.c moves them. How a
- * row lies in memory, and changes there, is in image.c; what a column takes, in column.c. Every value is checked before
- * anything changes.
+/* row.c - rows of typed tables, as commands see them: in users' text, in typed cells, and as keyspace.c moves them. How
+ * a row lies in memory, and changes there, is in image.c; what a column takes, in column.c. Every value is checked
+ * before anything changes.
  */
 #include <math.h>
 
 #include "store/image.h"
 
-/* --- a key's table -------------------------------------------------------------------------------------------------- */
+/* --- a key's table ------------------------------------------------------------------------------------------------ */
 
 /* The table of a key. One that was dropped since the key was routed: a writer routes it anew, and starts over. */
 static fr_status table_of(store *st, txn *t, const key *k, const table **tb) {
@@ -34,7 +34,7 @@ static fr_status locate(store *st, txn *t, const key *k, span name, const table 
     return FR_OK;
 }
 
-/* --- verbs in users' text ------------------------------------------------------------------------------------------ */
+/* --- verbs in users' text ----------------------------------------------------------------------------------------- */
 
 /* look: the row of a reading verb. */
 static fr_status look(store *st, txn *t, const key *k, const table **tb, found *f) {
@@ -68,7 +68,8 @@ static fr_status parse_change(txn *t, const table *tb, const field_value *fv, si
     return FR_OK;
 }
 
-static fr_status set_columns(store *st, txn *t, const key *k, const field_value *fv, size_t n, bool absent, size_t *created) {
+static fr_status set_columns(store *st, txn *t, const key *k, const field_value *fv, size_t n, bool absent,
+                             size_t *created) {
     const table *tb;
     found f;
     change ch;
@@ -95,8 +96,8 @@ static fr_status add_to(store *st, txn *t, const key *k, const table *tb, const 
     char type[32];
     if (!column_is_integer(c)) {
         column_type_text(c, type);
-        return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only an integer column can be incremented", tb->name,
-                        c->name, type);
+        return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only an integer column can be incremented",
+                        tb->name, c->name, type);
     }
     fr_status status = row_begin(st, t, k, tb, &f);
     if (status == FR_OK) status = column_add(t, tb, c, f.exists ? image_bits(t, f.off, c) : 0, by, &bits);
@@ -124,8 +125,9 @@ fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double
     if (status != FR_OK) return status;
     if (c->type != COLUMN_FLOAT64) {
         column_type_text(c, type);
-        return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only a float64 column can be incremented by a float",
-                        tb->name, c->name, type);
+        return txn_fail(t, FR_COLUMNTYPE,
+                        "table '%s' column '%s' is %s: only a float64 column can be incremented by a float", tb->name,
+                        c->name, type);
     }
     if ((status = row_begin(st, t, k, tb, &f)) != FR_OK) return status;
     cell v = {.bits = f.exists ? image_bits(t, f.off, c) : 0};
@@ -240,7 +242,7 @@ fr_status row_random(store *st, txn *t, const key *k, uint64_t seed, hash_visit 
     return give(t, tb, &tb->schema.column[seed % tb->schema.columns], f.off, each, ctx);
 }
 
-/* --- verbs in typed cells ------------------------------------------------------------------------------------------ */
+/* --- verbs in typed cells ----------------------------------------------------------------------------------------- */
 
 static fr_status column_at(txn *t, const table *tb, uint32_t i, const column **c) {
     if (i >= tb->schema.columns) return txn_fail(t, FR_COLUMN, "table '%s' has no column number %u", tb->name, i);

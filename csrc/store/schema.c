@@ -1,7 +1,8 @@
 /* schema.c - the columns of a table: parsing, layout in the row image, comparison.
  *
- * Numbers come first, the widest ahead, so that each is aligned to its size and a change of one touches one 8-byte word;
- * then str and bytes, each a 16-bit length and its bytes on whole words. Leaves out the values themselves: column.c.
+ * Numbers come first, the widest ahead, so that each is aligned to its size and a change of one touches one 8-byte
+ * word; then str and bytes, each a 16-bit length and its bytes on whole words. Leaves out the values themselves:
+ * column.c.
  */
 #include <stdio.h>
 
@@ -79,7 +80,8 @@ static bool parse_type(span type, column *c) {
         int64_t size = column_types[i].bytes;
         c->type = (enum column_type)i;
         if (size == 0) {
-            if (type.n < n + 2 || type.p[n] != ':' || !text_int64((span){type.p + n + 1, type.n - n - 1}, &size)) return false;
+            if (type.n < n + 2 || type.p[n] != ':' || !text_int64((span){type.p + n + 1, type.n - n - 1}, &size))
+                return false;
             if (size < 1 || size > 65535) return false;
         } else if (type.n != n) {
             continue;
@@ -98,13 +100,16 @@ static fr_status refuse(fr_error *err, const char *format, span a, span b) {
 
 fr_status schema_add(schema *sc, span name, span type, fr_error *err) {
     column c = {0};
-    if (sc->columns >= COLUMNS_MAX) return refuse(err, "column '%s' is one too many: a table has at most 64", name, type);
+    if (sc->columns >= COLUMNS_MAX)
+        return refuse(err, "column '%s' is one too many: a table has at most 64", name, type);
     if (!schema_name_ok(name))
         return refuse(err, "'%s' is no column name: letters, digits, '_', '.' and '-', at most 63", name, type);
     if (schema_find(sc, name) >= 0) return refuse(err, "column '%s' is given twice", name, type);
     if (!parse_type(type, &c)) {
-        return refuse(err, "column '%s' has the unknown type '%s'; types are int8 to int64, uint8 to uint64, float64, bool, "
-                           "str:N and bytes:N with N from 1 to 65535", name, type);
+        return refuse(err,
+                      "column '%s' has the unknown type '%s'; types are int8 to int64, uint8 to uint64, float64, bool, "
+                      "str:N and bytes:N with N from 1 to 65535",
+                      name, type);
     }
     memcpy(c.name, name.p, name.n);
     c.name_n = (uint32_t)name.n;
@@ -146,7 +151,8 @@ bool schema_differs(const schema *have, const schema *want, char *text, size_t r
     }
     for (uint32_t i = 0; i < have->columns; i++) {
         const column *c = &have->column[i];
-        if (schema_find(want, (span){c->name, c->name_n}) < 0) differ(text, room, "column %s is missing%s%s", c->name, "", "");
+        if (schema_find(want, (span){c->name, c->name_n}) < 0)
+            differ(text, room, "column %s is missing%s%s", c->name, "", "");
     }
     return text[0] != '\0';
 }

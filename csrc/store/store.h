@@ -39,6 +39,7 @@ typedef struct key {
     uint32_t stripe;
     int32_t table;    /* table number, or NO_TABLE */
     uint32_t db;      /* logical database */
+    uint64_t catalogue; /* version of the catalogue that it was routed by */
 } key;
 
 /* store_open opens (creates) the segment and reads the catalogue. */

@@ -391,7 +391,9 @@ fr_status str_get_delete(store *st, txn *t, const key *k, value *old, bool *foun
 fr_status str_delete_if(store *st, txn *t, const key *k, span match, bool equal, int *outcome) {
     value v;
     bool exists;
-    fr_status status = str_get(st, t, k, &v, &exists);
+    found f; /* routed under the latch before anything is compared */
+    fr_status status = key_write_begin(st, t, k, &f);
+    if (status == FR_OK) status = str_get(st, t, k, &v, &exists);
     if (status != FR_OK) return status;
     *outcome = !exists ? -1 : value_is(t, &v, match) == equal;
     return *outcome == 1 ? key_delete(st, t, k, &exists) : FR_OK;

@@ -1,7 +1,7 @@
 /* sweep.c - the other end of a row's life: reclaim of expired, flushed and dropped rows, and the check of whole tables.
  *
- * Reclaim walks the images, not the index: a dead row does not move, and live rows that do are none of its business. What
- * it sees without a latch only says where to look; the row is judged again, and removed, under its stripe's latch.
+ * Reclaim walks the images, not the index: a dead row does not move, and live rows that do are none of its business.
+ * What it sees without a latch only says where to look; the row is judged again, and removed, under its stripe's latch.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +50,12 @@ static void stamp(txn *t, uint32_t stripe, uint64_t hash) {
 static fr_status remove_row(store *st, txn *t, const removal *r, const head *h, uint64_t slot_off, uint64_t slot) {
     key k = {.hash = r->hash, .stripe = (uint32_t)r->hash & (r->tb->table_stripes - 1), .space = META_SPACE(h->meta),
              .table = (int32_t)r->tb->number};
-    found f = {.kind = KIND_ROW, .slot_off = slot_off, .slot = slot, .off = h->off, .version = h->version, .meta = h->meta,
+    found f = {.kind = KIND_ROW,
+               .slot_off = slot_off,
+               .slot = slot,
+               .off = h->off,
+               .version = h->version,
+               .meta = h->meta,
                .expiry = h->expiry};
     stamp(t, k.stripe, k.hash);
     return row_delete(st, t, &k, &f);
@@ -76,7 +81,7 @@ static fr_status remove_dead(store *st, txn *t, void *ctx) {
     return FR_OK;
 }
 
-/* --- a stretch of images ------------------------------------------------------------------------------------------- */
+/* --- a stretch of images ------------------------------------------------------------------------------------------ */
 
 /* Looks at an image without a latch: does it seem to hold a dead row, and under which hash? */
 static bool seems_dead(store *st, const table *tb, uint64_t off, uint64_t now_ms, uint64_t *hash) {
@@ -132,7 +137,7 @@ static unsigned sweep(store *st, const table *tb, uint64_t now_ms, uint64_t *cur
     return freed;
 }
 
-/* --- a dropped table's end ----------------------------------------------------------------------------------------- */
+/* --- a dropped table's end ---------------------------------------------------------------------------------------- */
 
 static fr_status forget(store *st, txn *t, void *ctx) {
     table *tb = ctx;
@@ -168,7 +173,8 @@ static bool worth_a_look(store *st, const table *tb) {
     table_info info;
     if (tb->state == TABLE_DECLARING) return false;
     table_measure(st, tb, &info);
-    return tb->state == TABLE_DROPPED || info.expires || info.rows != ld8(SEG_AT(st->s, tb->descriptor + TABLE_ROWS, uint64_t));
+    return tb->state == TABLE_DROPPED || info.expires ||
+           info.rows != ld8(SEG_AT(st->s, tb->descriptor + TABLE_ROWS, uint64_t));
 }
 
 /* All of a table that somebody wants a row of. None to be had: the insert will be refused. */
@@ -229,7 +235,8 @@ static fr_status audit_name(audit *a, const head *h) {
     fr_status status = row_name(a->st, a->t, h, buf, &n);
     if (status != FR_OK) return status;
     uint64_t hash = key_hash(a->st->s, 1 + a->tb->number, (span){buf, n});
-    if (((uint32_t)hash & (a->tb->table_stripes - 1)) != a->stripe) return finding(a, "a row is in a wrong stripe:", a->stripe);
+    if (((uint32_t)hash & (a->tb->table_stripes - 1)) != a->stripe)
+        return finding(a, "a row is in a wrong stripe:", a->stripe);
     if (n <= ROW_NAME_INLINE) return FR_OK;
     uint64_t off = SLOT_OFF(slot);
     heap_mark(a->marks, a->st->s, off, SLOT_CLASS(slot), block_bytes(a->t, off, txn_ld(a->t, off + BLOCK_META)));
@@ -240,7 +247,8 @@ static fr_status audit_slot(audit *a, uint64_t slot) {
     const table *tb = a->tb;
     head h;
     uint64_t off = SLOT_OFF(slot);
-    if (SLOT_CLASS(slot) != CLASS_ROW || off < tb->rows_off || off >= tb->rows_off + tb->images * tb->stride) return FR_OK;
+    if (SLOT_CLASS(slot) != CLASS_ROW || off < tb->rows_off || off >= tb->rows_off + tb->images * tb->stride)
+        return FR_OK;
     fr_status status = row_head(a->st, a->t, slot, &h);
     if (status == FR_OK) status = name_image(a, (off - tb->rows_off) / tb->stride);
     if (status == FR_OK) status = audit_name(a, &h);
@@ -266,10 +274,12 @@ static fr_status audit_counts(audit *a) {
     table_info info;
     for (uint64_t i = 0; i < a->tb->images; i++) {
         uint64_t word = txn_ld(a->t, a->tb->bitmap_off + i / 64 * 8);
-        if ((word >> (i & 63) & 1) != (a->named[i / 8] >> (i & 7) & 1)) return finding(a, "the bitmap is wrong about image", i);
+        if ((word >> (i & 63) & 1) != (a->named[i / 8] >> (i & 7) & 1))
+            return finding(a, "the bitmap is wrong about image", i);
     }
     uint64_t rows = txn_ld(a->t, a->tb->descriptor + TABLE_ROWS);
-    if (rows != a->rows || rows > a->tb->capacity) return finding(a, "the descriptor has a wrong number of rows,", rows);
+    if (rows != a->rows || rows > a->tb->capacity)
+        return finding(a, "the descriptor has a wrong number of rows,", rows);
     table_measure(a->st, a->tb, &info);
     return info.rows == a->keys ? FR_OK : finding(a, "the stripes count a wrong number of rows,", info.rows);
 }

@@ -1,8 +1,8 @@
 /* table.c - the catalogue: which tables there are, as the segment says it and as this process remembers it.
  *
  * Sections: a table's plan; descriptors, read and written; the process's copy; declaring; dropping; facts. Rows are in
- * row.c, reclaim and checks in sweep.c. The catalogue changes under all stripes; catalogue_version is the last word such a
- * commit stores, so whoever has read it has seen the rest.
+ * row.c, reclaim and checks in sweep.c. The catalogue changes under all stripes; catalogue_version is the last word
+ * such a commit stores, so whoever has read it has seen the rest.
  */
 #include "store/table.h"
 
@@ -79,7 +79,8 @@ static fr_status descriptor_read(segment *s, uint32_t number, uint64_t off, tabl
     uint64_t w[HEAD_WORDS];
     char columns[COLUMNS_MAX * sizeof(column_disk)];
     plan p;
-    if (off % s->g.page_size || !segment_holds(s, off, sizeof w)) return damaged(err, number, "lies outside the segment");
+    if (off % s->g.page_size || !segment_holds(s, off, sizeof w))
+        return damaged(err, number, "lies outside the segment");
     for (uint32_t i = 0; i < HEAD_WORDS; i++) w[i] = ld8(SEG_AT(s, off, uint64_t) + i);
     uint64_t count = w[9] & 0xffffffff, bytes = w[0] >> 32;
     if ((w[0] & 0xffffffff) != TABLE_MAGIC) return damaged(err, number, "is not there");
@@ -264,7 +265,8 @@ fr_status table_allows(store *st, txn *t, const key *k) {
     const char *colon = memchr(k->full.p, ':', k->full.n < TABLE_NAME_MAX + 1 ? k->full.n : TABLE_NAME_MAX + 1);
     if (!colon) return FR_OK;
     table *tb = find_in(st, (span){k->full.p, (size_t)(colon - k->full.p)}, 1u << TABLE_DECLARING);
-    return tb ? txn_fail(t, FR_TABLEKEYS, "table '%s' is being declared: no ordinary key may begin with its name", tb->name)
+    return tb ? txn_fail(t, FR_TABLEKEYS, "table '%s' is being declared: no ordinary key may begin with its name",
+                         tb->name)
               : FR_OK;
 }
 
@@ -306,8 +308,9 @@ static fr_status publish(store *st, txn *t, declaration *d) {
     uint64_t off = 0;
     plan_table(st->s, d->capacity, d->sc, &p);
     if (p.bytes > st->s->g.max_size - st->s->l.data) {
-        return txn_fail(t, FR_OOM, "table '%.*s' needs %llu bytes, the segment has room for %llu", (int)d->name.n, d->name.p,
-                        (unsigned long long)p.bytes, (unsigned long long)(st->s->g.max_size - st->s->l.data));
+        return txn_fail(t, FR_OOM, "table '%.*s' needs %llu bytes, the segment has room for %llu", (int)d->name.n,
+                        d->name.p, (unsigned long long)p.bytes,
+                        (unsigned long long)(st->s->g.max_size - st->s->l.data));
     }
     fr_status status = find_place(t, &d->number, &space);
     if (status == FR_OK) status = pool_take(t, p.pages, &off);
@@ -338,8 +341,8 @@ static fr_status compare(txn *t, const table *tb, const declaration *d) {
     if (!columns && tb->capacity == d->capacity) return FR_OK;
     size_t n = strlen(text);
     if (tb->capacity != d->capacity && n < sizeof text) {
-        snprintf(text + n, sizeof text - n, "%scapacity is %llu, not %llu", n ? ", " : "", (unsigned long long)tb->capacity,
-                 (unsigned long long)d->capacity);
+        snprintf(text + n, sizeof text - n, "%scapacity is %llu, not %llu", n ? ", " : "",
+                 (unsigned long long)tb->capacity, (unsigned long long)d->capacity);
     }
     return txn_fail(t, FR_TABLEEXISTS, "table '%s' exists with another schema: %s", tb->name, text);
 }
@@ -366,7 +369,8 @@ static fr_status declare_begin(store *st, txn *t, void *ctx) {
     return FR_OK;
 }
 
-/* Second step, without any latch: how many ordinary keys begin with the name? New ones are refused by now (table_allows). */
+/* Second step, without any latch: how many ordinary keys begin with the name? New ones are refused by now
+ * (table_allows). */
 static fr_status count_key(void *ctx, span name, enum kind kind, uint64_t expiry, uint64_t version) {
     declaration *d = ctx;
     (void)kind, (void)expiry, (void)version;
@@ -415,8 +419,8 @@ static fr_status declare_end(store *st, txn *t, void *ctx) {
 }
 
 static fr_status refuse_keys(const declaration *d, fr_error *err) {
-    snprintf(err->text, sizeof err->text, "%llu ordinary key%s already begin%s with '%.*s:'", (unsigned long long)d->keys,
-             d->keys == 1 ? "" : "s", d->keys == 1 ? "s" : "", (int)d->name.n, d->name.p);
+    snprintf(err->text, sizeof err->text, "%llu ordinary key%s already begin%s with '%.*s:'",
+             (unsigned long long)d->keys, d->keys == 1 ? "" : "s", d->keys == 1 ? "s" : "", (int)d->name.n, d->name.p);
     return err->status = FR_TABLEKEYS;
 }
 

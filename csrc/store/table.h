@@ -14,15 +14,17 @@
  * ROW IMAGE (stride bytes, 16-aligned)
  *     0  version     8  meta (KIND_ROW; klen; vlen 0; space)     16 expiry (0 = none)
  *     24 name: 40 bytes inline, or for longer names a slot word (class, offset) of a block that holds the bytes
- *     64 columns: 8-byte columns first, then 4, 2, 1; then str and bytes, each length:16/32 and its bytes, 8-aligned words
+ *     64 columns: 8-byte columns first, then 4, 2, 1; then str and bytes, each a 16-bit length and its bytes, on whole
+ *        words
  *
  * Invariants
- * 1. rows <= N; the bitmap has rows + table stripes bits set; each used image is named by exactly one slot word or spare.
- * 2. One changed word is changed in place (version odd, word, version even); more than one: the stripe's spare takes the
- *    new image, one slot word publishes it and the old image becomes the spare. A spare that this same transaction has
- *    just filled or freed is not free before the commit: then the words travel as records, under an odd seq.
- * 3. A declaration is DECLARING while the ordinary keys under its prefix are counted, then LIVE or gone; a dropped table
- *    keeps its number until its last row has been reclaimed.
+ * 1. rows <= N; the bitmap has rows + table stripes bits set; each used image is named by exactly one slot word or
+ *    spare.
+ * 2. One changed word is changed in place (version odd, word, version even); more than one: the stripe's spare takes
+ *    the new image, one slot word publishes it and the old image becomes the spare. A spare that this same transaction
+ *    has just filled or freed is not free before the commit: then the words travel as records, under an odd seq.
+ * 3. A declaration is DECLARING while the ordinary keys under its prefix are counted, then LIVE or gone; a dropped
+ *    table keeps its number until its last row has been reclaimed.
  */
 #ifndef FRIDGE_STORE_TABLE_H
 #define FRIDGE_STORE_TABLE_H
@@ -82,7 +84,8 @@ typedef struct table {
 /* schema_add parses one `name type` pair ("count", "int32"; "note", "str:64"). FR_SCHEMA with particulars: bad name,
  * duplicate, unknown type, size 0 or above 65535, more than 64 columns. */
 fr_status schema_add(schema *sc, span name, span type, fr_error *err);
-/* schema_stride: bytes of a row image; schema_add keeps the columns' offsets up to date. schema_find: -1 when absent. */
+/* schema_stride: bytes of a row image; schema_add keeps the columns' offsets up to date. schema_find: -1 when absent.
+ */
 uint64_t schema_stride(const schema *sc);
 int schema_find(const schema *sc, span name);
 /* schema_name_ok: may a table or column be called so? schema_differs writes what differs into text; false: nothing. */
@@ -103,11 +106,13 @@ fr_status table_drop(store *st, span name, uint64_t now_ms, fr_error *err);
  * when absent. */
 table *table_find(store *st, span name);
 table *table_at(store *st, uint32_t number);
-/* store_catalogue re-reads the catalogue if its version moved: FR_DAMAGED when a descriptor cannot be. Dropped tables and
- * half-declared ones are in st->tables too (of twice g.tables words: the second half keeps what was there before). store_catalogue_free is for store_close. */
+/* store_catalogue re-reads the catalogue if its version moved: FR_DAMAGED when a descriptor cannot be. Dropped tables
+ * and half-declared ones are in st->tables too (of twice g.tables words: the second half keeps what was there before).
+ * store_catalogue_free is for store_close. */
 fr_status store_catalogue(store *st, fr_error *err);
 void store_catalogue_free(store *st);
-/* table_allows: may an ordinary key of this name be created? FR_TABLEKEYS while a table of its prefix is being declared. */
+/* table_allows: may an ordinary key of this name be created? FR_TABLEKEYS while a table of its prefix is being
+ * declared. */
 fr_status table_allows(store *st, txn *t, const key *k);
 
 typedef struct table_info {
@@ -140,7 +145,8 @@ fr_status row_add(store *st, txn *t, const key *k, uint32_t column, int64_t by, 
 
 /* For keyspace.c and store.c. row_head is block_head for slot words of CLASS_ROW: the offset is an image of a declared
  * table, version even, name length possible. row_name copies a row's name, without the table's prefix, into buf, which
- * holds *n bytes, and sets *n. row_delete takes the row out of the index, too; row_copy makes `to` hold what `from` holds, expiry included. */
+ * holds *n bytes, and sets *n. row_delete takes the row out of the index, too; row_copy makes `to` hold what `from`
+ * holds, expiry included. */
 fr_status row_head(store *st, txn *t, uint64_t slot, head *h);
 bool row_named(store *st, txn *t, const head *h, span name);
 fr_status row_name(store *st, txn *t, const head *h, char *buf, size_t *n);
@@ -148,9 +154,9 @@ fr_status row_delete(store *st, txn *t, const key *k, const found *f);
 fr_status row_expire(store *st, txn *t, const key *k, const found *f, uint64_t at_ms);
 fr_status row_copy(store *st, txn *t, const found *from, const key *to);
 
-/* table_reclaim frees up to `limit` expired, flushed or dropped rows, starting at *cursor (an image number; 0 again at the
- * end), and in the end a dropped table itself; runs its own transactions. table_reclaim_all does so for every table: all
- * of the table that this thread's last FR_RECLAIM was about (table_is_full), a stretch of the others. */
+/* table_reclaim frees up to `limit` expired, flushed or dropped rows, starting at *cursor (an image number; 0 again at
+ * the end), and in the end a dropped table itself; runs its own transactions. table_reclaim_all does so for every
+ * table: all of the table that this thread's last FR_RECLAIM was about (table_is_full), a stretch of the others. */
 unsigned table_reclaim(store *st, table *tb, uint64_t now_ms, uint64_t *cursor, unsigned limit);
 unsigned table_reclaim_all(store *st, uint64_t now_ms);
 fr_status table_is_full(txn *t, const table *tb);

@@ -85,7 +85,8 @@ void tree_close(txn *t, const tree *tr) {
 static fr_status field_head(txn *t, uint64_t slot, head *h) {
     fr_status status = block_head(t, slot, h);
     if (status != FR_OK) return status;
-    return META_KIND(h->meta) == KIND_FIELD ? FR_OK : txn_unbelievable(t, "a tree's index names a block that is no field");
+    return META_KIND(h->meta) == KIND_FIELD ? FR_OK
+                                            : txn_unbelievable(t, "a tree's index names a block that is no field");
 }
 
 fr_status tree_find(txn *t, const tree *tr, span field, tree_place *at) {
@@ -334,7 +335,8 @@ fr_status tree_reclaim(store *st, txn *t, uint32_t stripe, unsigned limit, unsig
     *freed = 0;
     uint64_t block = txn_ld(t, trash_at(t->s, stripe));
     if (block == 0) return FR_OK;
-    if (block % 16 || !segment_holds(t->s, block, 64)) return txn_unbelievable(t, "the trash list leads outside the segment");
+    if (block % 16 || !segment_holds(t->s, block, 64))
+        return txn_unbelievable(t, "the trash list leads outside the segment");
     uint64_t meta = txn_ld(t, block + BLOCK_META);
     if (META_KIND(meta) != KIND_TREE || !segment_holds(t->s, block, block_bytes(t, block, meta)))
         return txn_unbelievable(t, "the trash list names a block that is no tree");
@@ -384,8 +386,8 @@ fr_status tree_check(txn *t, const head *h, uint32_t stripe, heap_marks *m, fr_e
     if (status == FR_OK) status = count_fields(t, &tr, m, &fields, err);
     if (status != FR_OK) return status;
     if (fields == tr.count && fields > 0) return FR_OK;
-    snprintf(err->text, sizeof err->text, "the tree at %llu counts %llu fields and has %llu", (unsigned long long)h->off,
-             (unsigned long long)tr.count, (unsigned long long)fields);
+    snprintf(err->text, sizeof err->text, "the tree at %llu counts %llu fields and has %llu",
+             (unsigned long long)h->off, (unsigned long long)tr.count, (unsigned long long)fields);
     return err->status = FR_DAMAGED;
 }
 

@@ -1,5 +1,5 @@
-/* tree.h - a hash with an index of its own and a block per field. For hash.c and keyspace.c only; hash.h says what a tree
- * looks like in the segment, and which invariants it keeps.
+/* tree.h - a hash with an index of its own and a block per field. For hash.c and keyspace.c only; hash.h says what a
+ * tree looks like in the segment, and which invariants it keeps.
  *
  * Isolation: every write to a tree changes its header block's version, odd while words change. key_find has put that
  * version into a reader's read set, so whatever a reader gathers from the fields of one tree held at one instant. The
@@ -36,8 +36,8 @@ static inline fr_status txn_unbelievable(txn *t, const char *what) {
 fr_status tree_open(txn *t, uint32_t stripe, uint64_t off, uint64_t meta, tree *tr);
 fr_status tree_find(txn *t, const tree *tr, span field, tree_place *at);
 
-/* tree_make puts an empty tree in the place of what f found under k; tree_store sets the field that tree_find looked for;
- * tree_remove takes it out; tree_close writes count and encoding back. */
+/* tree_make puts an empty tree in the place of what f found under k; tree_store sets the field that tree_find looked
+ * for; tree_remove takes it out; tree_close writes count and encoding back. */
 fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr);
 fr_status tree_store(txn *t, tree *tr, tree_place *at, span field, span text);
 fr_status tree_remove(txn *t, tree *tr, const tree_place *at);

@@ -148,7 +148,7 @@ fr_status cmd_reset(context *c) {
     session_leave_multi(s);
     session_unwatch(s);
     s->db = 0;
-    s->authenticated = false; /* counts only where a password is set */
+    s->authenticated = !s->facts->password_set; /* and stays so when one is set later, as in Redis */
     s->no_evict = s->no_touch = s->monitor = false;
     s->reply_mode = REPLY_ON;
     s->name[0] = 0;

@@ -28,11 +28,15 @@ class ClientIds:
 
     def take(self) -> int:
         """The next id. Raises FridgeError when the segment refuses a new batch."""
+        self.fetch()
+        self._next += 1
+        return self._next - 1
+
+    def fetch(self) -> None:
+        """Have a batch at hand: done at the start, so that the first client needs no memory. Raises as take."""
         if self._next == self._end:
             self._end = self._segment.system_add(NEXT_CLIENT, self._batch) + 1
             self._next = self._end - self._batch
-        self._next += 1
-        return self._next - 1
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,7 @@ class Worker:
         """Serve until told to stop, then drain. Raises FridgeError when the segment refuses this process."""
         self.context.introduce(f"worker {self.number}")
         self.registry.forget_worker()
+        self.ids.fetch()
         self.context.shared.refresh()
         self.apply_settings()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -136,8 +136,8 @@ def measure(timed: dict[str, Callable[[int], float]], rounds: int, calls: int) -
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def under_threads(timed: dict[str, Callable[[int], float]], name: str, seconds: float = 1.0) -> float:
-    """Return the ns a call takes beside another busy thread of the process."""
+def under_threads(timed: dict[str, Callable[[int], float]], names: list[str], rounds: int) -> dict[str, float]:
+    """Return the ns that calls take beside another busy thread of the process, rounds interleaved."""
     stop = threading.Event()
 
     def spin() -> None:
@@ -147,14 +147,12 @@ def under_threads(timed: dict[str, Callable[[int], float]], name: str, seconds: 
     other = threading.Thread(target=spin)
     other.start()
     try:
-        calls, taken, limit = 0, 0.0, time.perf_counter() + seconds
-        while time.perf_counter() < limit:
-            taken += timed[name](CALLS)
-            calls += CALLS
+        for name in names:  # a round lasts many switch intervals (5 ms), so that it is shared out fairly
+            timed[name](CALLS)
+        return measure({name: timed[name] for name in names}, rounds, 20 * CALLS)
     finally:
         stop.set()
         other.join()
-    return taken / calls * 1e9
 
 
 def table(ns: dict[str, float], busy: dict[str, float]) -> list[dict[str, Any]]:
@@ -192,7 +190,7 @@ def run(rounds: int, calls: int) -> list[dict[str, Any]]:
             timed = cases(f)
             measure(timed, 3, calls)  # warms up the caches and the adaptive interpreter
             ns = measure(timed, rounds, calls)
-            busy = {name: under_threads(timed, name) for name in ("dict.get", "f.get, 32 B", "f.set, 32 B", "counter.increment()")}
+            busy = under_threads(timed, ["dict.get", "f.get, 32 B", "f.set, 32 B", "counter.increment()"], max(5, rounds // 3))
             return table(ns, busy)
     finally:
         shutil.rmtree(folder)

@@ -96,7 +96,7 @@ static inline void close_sound(store *st) {
 
 static inline uint64_t pages_used(store *st) { return segment_super(st->s)->pool_used; }
 
-/* --- commands that many tests use ------------------------------------------------------------------------------- */
+/* --- commands that many tests use --------------------------------------------------------------------------------- */
 
 /* Copies a value into o->text while the transaction still holds it. */
 static inline fr_status keep_value(txn *t, op *o) {

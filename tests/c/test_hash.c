@@ -46,7 +46,7 @@ static bool hash_is_full(store *st, const char *name, unsigned n) {
     return hlen(st, name) == n;
 }
 
-/* --- packed -------------------------------------------------------------------------------------------------------- */
+/* --- packed ------------------------------------------------------------------------------------------------------- */
 
 static void a_small_hash_is_packed(void) {
     store *st = big_store();
@@ -125,7 +125,7 @@ static void a_field_name_has_a_limit(void) {
     close_sound(st);
 }
 
-/* --- arithmetic ------------------------------------------------------------------------------------------------------ */
+/* --- arithmetic --------------------------------------------------------------------------------------------------- */
 
 static fr_status incr(store *st, const char *field, int64_t by, int64_t *out) {
     op o = {.run = do_hincr, .name = "h", .field = text_of(field), .by = by};
@@ -159,7 +159,8 @@ static bool float_gives(store *st, const char *field, const char *by, const char
 }
 
 static void check_float_arithmetic(store *st) {
-    CHECK(float_gives(st, "x", "10.5", "10.5") && float_gives(st, "x", "0.1", "10.6") && float_gives(st, "x", "-10.6", "0"));
+    CHECK(float_gives(st, "x", "10.5", "10.5") && float_gives(st, "x", "0.1", "10.6") &&
+          float_gives(st, "x", "-10.6", "0"));
     CHECK(float_gives(st, "y", "5.0e3", "5000") && float_gives(st, "y", "2.0e2", "5200"));
     CHECK(float_gives(st, "z", "-0.25", "-0.25"));
     hset(st, "h", "text", " 1");
@@ -201,7 +202,7 @@ static void arithmetic_on_a_tree(void) {
     close_sound(st);
 }
 
-/* --- packed to tree -------------------------------------------------------------------------------------------------- */
+/* --- packed to tree ----------------------------------------------------------------------------------------------- */
 
 static void many_fields_make_a_tree(void) {
     store *st = big_store();
@@ -260,7 +261,7 @@ static void values_of_many_pages(void) {
     close_sound(st);
 }
 
-/* --- trees ------------------------------------------------------------------------------------------------------------ */
+/* --- trees -------------------------------------------------------------------------------------------------------- */
 
 static void drain(store *st) {
     for (int i = 0; i < 100000; i++)
@@ -307,7 +308,8 @@ static void a_renamed_tree_works_from_two_stripes(void) {
     char to[16];
     key a, b = {.stripe = 0};
     CHECK_STATUS(key_route(st, 0, SPAN_LIT("h"), &a, &last_error), FR_OK);
-    for (unsigned i = 0; snprintf(to, sizeof to, "to%u", i), key_route(st, 0, text_of(to), &b, &last_error) == FR_OK; i++)
+    for (unsigned i = 0; snprintf(to, sizeof to, "to%u", i), key_route(st, 0, text_of(to), &b, &last_error) == FR_OK;
+         i++)
         if (b.stripe != a.stripe) break;
     op o = {.run = do_rename, .name = "h", .other = to};
     CHECK_STATUS(write_op(st, &o), FR_OK);
@@ -346,7 +348,7 @@ static void a_copied_packed_hash_is_independent(void) {
     close_sound(st);
 }
 
-/* --- iteration --------------------------------------------------------------------------------------------------------- */
+/* --- iteration ---------------------------------------------------------------------------------------------------- */
 
 typedef struct seen {
     unsigned n, times[1000];
@@ -407,7 +409,7 @@ static void iteration_of_nothing(void) {
     store_close(st);
 }
 
-/* --- against a model ---------------------------------------------------------------------------------------------------- */
+/* --- against a model ---------------------------------------------------------------------------------------------- */
 
 #define MODEL 700
 static char model[MODEL][88];
@@ -435,9 +437,12 @@ static void model_step(store *st, uint64_t *seed, unsigned fields) {
         if (number) snprintf(model[i], sizeof model[i], "=%lld", now + 3);
         return;
     }
-    if (what < 6) snprintf(value, sizeof value, "%llu", (unsigned long long)next_random(seed) >> next_random(seed) % 31);
-    else snprintf(value, sizeof value, "%.*s", (int)(next_random(seed) % 70), "text of a length between none and seventy bytes, "
-                                                                             "so that some make trees");
+    if (what < 6)
+        snprintf(value, sizeof value, "%llu", (unsigned long long)next_random(seed) >> next_random(seed) % 31);
+    else
+        snprintf(value, sizeof value, "%.*s", (int)(next_random(seed) % 70),
+                 "text of a length between none and seventy bytes, "
+                 "so that some make trees");
     CHECK(hset(st, "h", field, value) == (model[i][0] == 0));
     snprintf(model[i], sizeof model[i], "=%s", value);
 }
@@ -488,7 +493,7 @@ static void a_full_segment_changes_nothing(void) {
     close_sound(st);
 }
 
-/* --- what it costs ------------------------------------------------------------------------------------------------------ */
+/* --- what it costs ------------------------------------------------------------------------------------------------ */
 
 static unsigned stores_of(store *st, op *o) {
     interleaving w = {.st = st};
@@ -496,22 +501,40 @@ static unsigned stores_of(store *st, op *o) {
     return w.stores;
 }
 
+/* The dearest of nine but two: a full page or a split now and then is spread over many writes. */
+static unsigned usual_cost(store *st, op *o, const char *fields) {
+    unsigned cost[9];
+    for (unsigned i = 0; i < 9; i++) {
+        char field[8];
+        snprintf(field, sizeof field, fields, i % 10);
+        o->field = text_of(field);
+        cost[i] = stores_of(st, o);
+        for (unsigned j = i; j > 0 && cost[j] < cost[j - 1]; j--) {
+            unsigned swap = cost[j];
+            cost[j] = cost[j - 1];
+            cost[j - 1] = swap;
+        }
+    }
+    return cost[6];
+}
+
 static void cost_does_not_grow_with_the_hash(void) {
     static const unsigned sizes[] = {10, 1000, 100000};
     for (unsigned i = 0; i < 3; i++) {
         store *st = big_store();
         fill_hash(st, "h", 0, sizes[i]);
-        op set = {.run = do_hset, .name = "h", .field = SPAN_LIT("f7"), .value = SPAN_LIT("w7")};
-        op make = {.run = do_hset, .name = "h", .field = SPAN_LIT("n"), .value = SPAN_LIT("5")};
-        op inc = {.run = do_hincr, .name = "h", .field = SPAN_LIT("n"), .by = 1};
-        unsigned a = stores_of(st, &set), b = stores_of(st, &make), c = stores_of(st, &inc);
+        op set = {.run = do_hset, .name = "h", .value = SPAN_LIT("w7")};
+        op make = {.run = do_hset, .name = "h", .value = SPAN_LIT("5")};
+        op inc = {.run = do_hincr, .name = "h", .by = 1};
+        unsigned a = usual_cost(st, &set, "f%u"), b = usual_cost(st, &make, "n%u"), c = usual_cost(st, &inc, "n%u");
         fprintf(stderr, "  stores at %u fields: replace %u, add %u, increment %u\n", sizes[i], a, b, c);
-        CHECK(a <= 21 && b <= 21 && c <= 20);
+        CHECK(a <= 20 && c <= 20);
+        CHECK(b <= (i == 0 ? 26u : 20u)); /* a packed hash that grows takes a first block of each class on its way */
         close_sound(st);
     }
 }
 
-/* --- what a reader sees ------------------------------------------------------------------------------------------------- */
+/* --- what a reader sees ------------------------------------------------------------------------------------------- */
 
 /* Fields a and b are always changed together: a reader must never see one without the other. */
 static fr_status take_pair(void *ctx, span field, const value *v) {

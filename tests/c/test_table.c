@@ -1,7 +1,7 @@
 /* test_table.c - typed tables: schemas, declarations, rows, exact capacity, reclaim, and hostile descriptors. */
 #include "store_fixture.h"
 
-/* --- helpers ------------------------------------------------------------------------------------------------------- */
+/* --- helpers ------------------------------------------------------------------------------------------------------ */
 
 /* "count int32, note str:8" */
 static schema schema_of(const char *text) {
@@ -45,7 +45,7 @@ static bool expire(store *st, const char *name, uint64_t at) {
     return o.flag;
 }
 
-/* --- schemas -------------------------------------------------------------------------------------------------------- */
+/* --- schemas ------------------------------------------------------------------------------------------------------ */
 
 static void a_schema_names_its_faults(void) {
     schema sc = {.columns = 0};
@@ -81,7 +81,7 @@ static void columns_are_laid_out_by_width(void) {
     CHECK(strcmp(text, "str:6") == 0);
 }
 
-/* --- declarations ---------------------------------------------------------------------------------------------------- */
+/* --- declarations ------------------------------------------------------------------------------------------------- */
 
 static void declaring_again_attaches(void) {
     store *st = big_store();
@@ -90,8 +90,8 @@ static void declaring_again_attaches(void) {
     CHECK_STATUS(declare(st, "rates", 100, "count int32, note str:8", &created), FR_OK);
     CHECK(!created);
     CHECK_STATUS(declare(st, "rates", 200, "count int64, flag bool", &created), FR_TABLEEXISTS);
-    CHECK(error_says("count is int32, not int64") && error_says("flag bool is not there") && error_says("note is missing") &&
-          error_says("capacity is 100, not 200"));
+    CHECK(error_says("count is int32, not int64") && error_says("flag bool is not there") &&
+          error_says("note is missing") && error_says("capacity is 100, not 200"));
     CHECK_STATUS(declare(st, "rates", 100, "note str:8, count int32", &created), FR_TABLEEXISTS);
     close_sound(st);
 }
@@ -229,12 +229,13 @@ static void a_stale_route_is_found_anew(void) {
     store_close(st);
 }
 
-/* --- rows ------------------------------------------------------------------------------------------------------------- */
+/* --- rows --------------------------------------------------------------------------------------------------------- */
 
 static void every_type_keeps_its_values(void) {
     store *st = big_store();
-    must_declare(st, "t", 100, "i8 int8, i16 int16, i32 int32, i64 int64, u8 uint8, u16 uint16, u32 uint32, u64 uint64, "
-                               "f float64, b bool, s str:10, y bytes:3");
+    must_declare(st, "t", 100,
+                 "i8 int8, i16 int16, i32 int32, i64 int64, u8 uint8, u16 uint16, u32 uint32, u64 uint64, "
+                 "f float64, b bool, s str:10, y bytes:3");
     struct {
         const char *column, *value, *back;
     } good[] = {
@@ -350,7 +351,11 @@ static void columns_compare_and_set(void) {
     CHECK(o.outcome == 1 && hget_is(st, "t:k", "a", "5"));
     CHECK_STATUS(write_op(st, &o), FR_OK);
     CHECK(o.outcome == 0);
-    o = (op){.run = do_hcas, .name = "t:k", .field = SPAN_LIT("s"), .old = SPAN_LIT("hello"), .value = SPAN_LIT("world wide")};
+    o = (op){.run = do_hcas,
+             .name = "t:k",
+             .field = SPAN_LIT("s"),
+             .old = SPAN_LIT("hello"),
+             .value = SPAN_LIT("world wide")};
     CHECK_STATUS(write_op(st, &o), FR_OK);
     CHECK(o.outcome == 1 && hget_is(st, "t:k", "s", "world wide"));
     o.old = SPAN_LIT("something much too long for this column");
@@ -385,7 +390,7 @@ static void long_names(void) {
     close_sound(st);
 }
 
-/* --- capacity ----------------------------------------------------------------------------------------------------------- */
+/* --- capacity ----------------------------------------------------------------------------------------------------- */
 
 static void fill_table(store *st, const char *table_name, unsigned from, unsigned to) {
     char name[64], value[16];
@@ -450,7 +455,8 @@ static void an_expired_row_is_a_new_one(void) {
     CHECK(o.flag && o.at == NOW + 100);
     o = (op){.run = do_hset, .name = "t:k", .field = SPAN_LIT("b"), .value = SPAN_LIT("9")};
     CHECK_STATUS(write_op_at(st, &o, NOW + 100), FR_OK);
-    CHECK(o.count == 1 && hget_is(st, "t:k", "a", "0") && hget_is(st, "t:k", "b", "9") && info_of(st, "t").expires == 0);
+    CHECK(o.count == 1 && hget_is(st, "t:k", "a", "0") && hget_is(st, "t:k", "b", "9") &&
+          info_of(st, "t").expires == 0);
     close_sound(st);
 }
 
@@ -484,9 +490,12 @@ static void batches_reuse_what_they_free(void) {
     field_value p[] = {{SPAN_LIT("a"), SPAN_LIT("10")}, {SPAN_LIT("b"), SPAN_LIT("11")}};
     field_value q[] = {{SPAN_LIT("a"), SPAN_LIT("20")}, {SPAN_LIT("b"), SPAN_LIT("21")}};
     op ops[] = {
-        {.run = do_hset, .name = "t:x", .fv = p, .fv_count = 2}, {.run = do_hset, .name = "t:y", .fv = q, .fv_count = 2},
-        {.run = do_hset, .name = "t:x", .fv = q, .fv_count = 2}, {.run = do_del, .name = "t:y"},
-        {.run = do_hset, .name = "t:z", .fv = p, .fv_count = 2}, {.run = do_hset, .name = "t:z", .fv = q, .fv_count = 2},
+        {.run = do_hset, .name = "t:x", .fv = p, .fv_count = 2},
+        {.run = do_hset, .name = "t:y", .fv = q, .fv_count = 2},
+        {.run = do_hset, .name = "t:x", .fv = q, .fv_count = 2},
+        {.run = do_del, .name = "t:y"},
+        {.run = do_hset, .name = "t:z", .fv = p, .fv_count = 2},
+        {.run = do_hset, .name = "t:z", .fv = q, .fv_count = 2},
         {.run = do_hset, .name = "t:z", .field = SPAN_LIT("b"), .value = SPAN_LIT("30")},
         {.run = do_hget, .name = "t:z", .field = SPAN_LIT("b")},
     };
@@ -506,18 +515,19 @@ static void text_is_read_back_within_a_batch(void) {
     store *st = big_store();
     must_declare(st, "t", 20, "s str:6, l str:30, a int8");
     hset(st, "t:k", "s", "old");
-    op ops[] = {{.run = do_hset, .name = "t:k", .field = SPAN_LIT("s"), .value = SPAN_LIT("new")},
-                {.run = do_hget, .name = "t:k", .field = SPAN_LIT("s")},
-                {.run = do_hset, .name = "t:k", .field = SPAN_LIT("l"), .value = SPAN_LIT("a text of several words")},
-                {.run = do_hset, .name = "t:k", .field = SPAN_LIT("l"), .value = SPAN_LIT("another text of some words")},
-                {.run = do_hget, .name = "t:k", .field = SPAN_LIT("l")}};
+    op ops[] = {
+        {.run = do_hset, .name = "t:k", .field = SPAN_LIT("s"), .value = SPAN_LIT("new")},
+        {.run = do_hget, .name = "t:k", .field = SPAN_LIT("s")},
+        {.run = do_hset, .name = "t:k", .field = SPAN_LIT("l"), .value = SPAN_LIT("a text of several words")},
+        {.run = do_hset, .name = "t:k", .field = SPAN_LIT("l"), .value = SPAN_LIT("another text of some words")},
+        {.run = do_hget, .name = "t:k", .field = SPAN_LIT("l")}};
     CHECK_STATUS(write_batch(st, ops, FR_COUNTOF(ops)), FR_OK);
     CHECK(ops[1].text_n == 3 && memcmp(ops[1].text, "new", 3) == 0);
     CHECK(ops[4].text_n == 26 && memcmp(ops[4].text, "another text of some words", 26) == 0);
     close_sound(st);
 }
 
-/* --- the keyspace's commands on rows --------------------------------------------------------------------------------- */
+/* --- the keyspace's commands on rows ------------------------------------------------------------------------------ */
 
 static void rows_are_copied_and_renamed(void) {
     store *st = big_store();
@@ -586,14 +596,15 @@ static void a_dropped_table_comes_back_as_pages(void) {
     close_sound(st);
 }
 
-/* --- hostile and damaged ------------------------------------------------------------------------------------------------ */
+/* --- hostile and damaged ------------------------------------------------------------------------------------------ */
 
 static void a_damaged_descriptor_is_an_error(void) {
     store *st = big_store();
     must_declare(st, "t", 30, "a int64, s str:9");
     fill_table(st, "t", 0, 5);
     uint64_t at = table_find(st, SPAN_LIT("t"))->descriptor;
-    static const uint64_t values[] = {0, 1, 2, 63, 64, 65, 4096, UINT32_MAX, UINT64_C(1) << 31, UINT64_C(1) << 40, UINT64_MAX};
+    static const uint64_t values[] = {
+        0, 1, 2, 63, 64, 65, 4096, UINT32_MAX, UINT64_C(1) << 31, UINT64_C(1) << 40, UINT64_MAX};
     unsigned refused = 0; /* the rest is believable: padding, counts within bounds, other spaces */
     for (unsigned w = 0; w < 21 + 2 * 9; w++) {
         uint64_t *word = SEG_AT(st->s, at, uint64_t) + w, kept = *word;
@@ -652,7 +663,7 @@ static void garbage_in_an_image_never_crashes(void) {
     close_sound(st);
 }
 
-/* --- typed cells ----------------------------------------------------------------------------------------------------------- */
+/* --- typed cells -------------------------------------------------------------------------------------------------- */
 
 static fr_status do_put(store *st, txn *t, op *o) {
     cell_in cells[] = {{0, {.kind = VALUE_INT, .i = 7}}, {1, {.kind = VALUE_BYTES, .p = "text", .n = 4}},
@@ -675,7 +686,8 @@ static void typed_cells(void) {
     must_declare(st, "t", 20, "a int8, s str:4, f float64");
     op put = {.run = do_put, .name = "t:k", .fv_count = 3};
     CHECK_STATUS(write_op(st, &put), FR_OK);
-    CHECK(put.flag && hget_is(st, "t:k", "a", "7") && hget_is(st, "t:k", "s", "text") && hget_is(st, "t:k", "f", "0.5"));
+    CHECK(put.flag && hget_is(st, "t:k", "a", "7") && hget_is(st, "t:k", "s", "text") &&
+          hget_is(st, "t:k", "f", "0.5"));
     put.fv_count = 0;
     CHECK_STATUS(write_op(st, &put), FR_OK);
     CHECK(!put.flag && hget_is(st, "t:k", "s", "text"));
@@ -691,9 +703,12 @@ static void typed_cells(void) {
         int64_t column;
         value v;
         fr_status status;
-    } bad[] = {{0, {.kind = VALUE_INT, .i = 128}, FR_COLUMNRANGE}, {0, {.kind = VALUE_DOUBLE, .d = 1}, FR_COLUMNTYPE},
-               {0, {.kind = VALUE_BYTES, .p = "1", .n = 1}, FR_COLUMNTYPE}, {1, {.kind = VALUE_INT, .i = 1}, FR_COLUMNTYPE},
-               {1, {.kind = VALUE_BYTES, .p = "12345", .n = 5}, FR_COLUMNLENGTH}, {3, {.kind = VALUE_INT}, FR_COLUMN},
+    } bad[] = {{0, {.kind = VALUE_INT, .i = 128}, FR_COLUMNRANGE},
+               {0, {.kind = VALUE_DOUBLE, .d = 1}, FR_COLUMNTYPE},
+               {0, {.kind = VALUE_BYTES, .p = "1", .n = 1}, FR_COLUMNTYPE},
+               {1, {.kind = VALUE_INT, .i = 1}, FR_COLUMNTYPE},
+               {1, {.kind = VALUE_BYTES, .p = "12345", .n = 5}, FR_COLUMNLENGTH},
+               {3, {.kind = VALUE_INT}, FR_COLUMN},
                {2, {.kind = VALUE_DOUBLE, .d = __builtin_nan("")}, FR_COLUMNTYPE}};
     for (size_t i = 0; i < FR_COUNTOF(bad); i++) {
         op o = {.run = do_bad_put, .name = "t:k", .by = bad[i].column, .v = bad[i].v};
@@ -703,7 +718,7 @@ static void typed_cells(void) {
     close_sound(st);
 }
 
-/* --- what a reader sees ----------------------------------------------------------------------------------------------------- */
+/* --- what a reader sees ------------------------------------------------------------------------------------------- */
 
 static fr_status take_pair(void *ctx, span field, const value *v) {
     char *pair = ctx, digits[VALUE_TEXT];
@@ -786,7 +801,7 @@ static void a_reader_never_sees_half_a_batch(void) {
     close_sound(st);
 }
 
-/* --- against a model ---------------------------------------------------------------------------------------------------- */
+/* --- against a model ---------------------------------------------------------------------------------------------- */
 
 #define ROWS 60
 typedef struct model_row {
@@ -825,10 +840,12 @@ static void model_write(store *st, model_row *rows, unsigned i, const char *name
 static void model_check(store *st, const model_row *rows) {
     char name[80], a[24], b[24];
     for (unsigned i = 0; i < ROWS; i++) {
-        snprintf(name, sizeof name, i % 7 ? "t:row-%u" : "t:a row with a name that is longer than the image takes %u", i);
+        snprintf(name, sizeof name, i % 7 ? "t:row-%u" : "t:a row with a name that is longer than the image takes %u",
+                 i);
         snprintf(a, sizeof a, "%lld", (long long)rows[i].a);
         snprintf(b, sizeof b, "%lld", (long long)rows[i].b);
-        CHECK(hget_is(st, name, "a", rows[i].there ? a : "(nil)") && hget_is(st, name, "b", rows[i].there ? b : "(nil)") &&
+        CHECK(hget_is(st, name, "a", rows[i].there ? a : "(nil)") &&
+              hget_is(st, name, "b", rows[i].there ? b : "(nil)") &&
               hget_is(st, name, "s", rows[i].there ? rows[i].s : "(nil)"));
     }
     CHECK(info_of(st, "t").rows == count_rows(rows));
@@ -844,7 +861,8 @@ static void random_steps_agree_with_a_model(void) {
         for (unsigned step = 0; step < 2000; step++) {
             unsigned i = (unsigned)next_random(&seed) % ROWS;
             char name[80];
-            snprintf(name, sizeof name, i % 7 ? "t:row-%u" : "t:a row with a name that is longer than the image takes %u", i);
+            snprintf(name, sizeof name,
+                     i % 7 ? "t:row-%u" : "t:a row with a name that is longer than the image takes %u", i);
             if (next_random(&seed) % 3 == 0) {
                 CHECK(del(st, name) == rows[i].there);
                 rows[i] = (model_row){0};

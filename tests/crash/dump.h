@@ -25,4 +25,7 @@ static inline bool digest_eq(digest x, digest y) { return x.a == y.a && x.b == y
 fr_status dump_core(actor *a, digest *d, FILE *out);
 fr_status dump_rest(actor *a, digest *d, FILE *out);
 
+/* dump_keys: what these keys of database 0 hold at one instant, read in one transaction. */
+fr_status dump_keys(actor *a, const span *names, size_t n, digest *d, FILE *out);
+
 #endif

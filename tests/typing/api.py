@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+import fridge
 from fridge import errors
+from fridge.segment import Report
 
 
 def a_builtin_catches_ours() -> str:
@@ -14,3 +18,48 @@ def a_builtin_catches_ours() -> str:
 
 def every_error_has_a_status(error: errors.FridgeError) -> str:
     return error.status
+
+
+def keys(f: fridge.Store) -> int:
+    f.set("k", b"v", ex=timedelta(minutes=1), nx=True)
+    done: bool | None = f.set("k", 1.5)
+    value: bytes | None = f.get("k")
+    known, version = f.get_versioned("k")
+    swapped: bool = f.cas("k", None, known) or f.cas_version("k", version, "v")
+    f.mset({"a": 1, b"b": "2"})
+    listed: list[bytes | str | None] = f.mget(["a", "b"], "c")
+    for key in f.scan_iter(match="user:*"):
+        f.delete(key)
+    return f.incr("n", 5) + f.ttl("k") + len(listed) + bool(done) + swapped + len(value or b"")
+
+
+def hashes(f: fridge.Store) -> dict[bytes | str, bytes | str]:
+    created: int = f.hset("h", "a", 1) + f.hset("h", mapping={"a": 1, "b": "2"})
+    assert created
+    return f.hgetall("h")
+
+
+def tables(f: fridge.Store) -> int:
+    rate: fridge.Table = f.table("rate_limits", {"count": "int32", "note": "str:64"}, capacity=10_000)
+    new: bool = rate.set("10.0.0.1", count=1, note="api")
+    row = rate.get("10.0.0.1")
+    total = 0 if row is None else len(row)
+    for key, found in rate.items():
+        total += len(key) + len(found)
+    if "10.0.0.1" in rate and rate.cas("10.0.0.1", "count", 1, 2):
+        rate.delete("10.0.0.1")
+    return total + len(rate) + rate.capacity + rate.memory_bytes + new
+
+
+def counters(f: fridge.Store) -> int:
+    hits: fridge.Counter = f.counter("hits", initial=3)
+    own = fridge.Counter("hits", store=f)
+    changed: bool = hits.compare_and_set(3, 4) or hits.exists() or hits.delete()
+    hits.set(5)
+    return hits.increment() + own.decrement(by=2) + own.get() + own.reset() + changed
+
+
+def handles() -> Report:
+    with fridge.open("/dev/shm/segment", size="256mb", mode="r", create=False, db=1, name="me") as f:
+        f.info()["path"].upper()
+        return f.verify()
