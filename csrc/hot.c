@@ -1,6 +1,8 @@
 /* hot.c - see hot.h. Sections: strings and keys; hashes; counters. Rows are in hot_row.c. */
 #include "hot_try.h"
 
+#include "store/quick.h"
+
 span hot_int_text(int64_t v, char buf[VALUE_TEXT]) { return (span){buf, int64_text(v, buf)}; }
 
 /* --- strings and keys --------------------------------------------------------------------------------------------- */
@@ -56,14 +58,33 @@ static fr_status get_quickly(store *st, get_call *c, fr_error *err) {
     txn_init(&t, st->s, err);
     for (int i = 0; i < READ_ATTEMPTS; i++) {
         txn_begin_read(&t, now);
+        uint64_t asked = now;
         c->sink->to = NULL;
         status = read_end(&t, get_once(st, &t, c, &now));
         if (FR_LIKELY(status != FR_RETRY)) break;
-        stat_add(st->s, STAT_read_retries, 1);
+        if (now == asked) stat_add(st->s, STAT_read_retries, 1); /* else no race: the clock was needed */
     }
     txn_end(&t);
     if (FR_LIKELY(status == FR_OK)) stat_add(st->s, c->found ? STAT_keyspace_hits : STAT_keyspace_misses, 1);
     return err->status = status;
+}
+
+/* get_straight: quick.h's case, or FR_RETRY with nothing counted. */
+HOT fr_status get_straight(store *st, get_call *c) {
+    quick_value q;
+    fr_status status = quick_get(st, &c->k, &q);
+    c->sink->to = NULL;
+    c->found = status == FR_OK;
+    if (FR_UNLIKELY(status == FR_NOKEY)) {
+        stat_add(st->s, STAT_keyspace_misses, 1);
+        return FR_OK;
+    }
+    if (FR_UNLIKELY(status != FR_OK)) return status;
+    value v = {.kind = q.is_int ? VALUE_INT : VALUE_BYTES, .n = q.n, .p = q.p, .i = q.i};
+    status = deliver(st->s, c->sink, &v);
+    if (FR_UNLIKELY(!quick_holds(&q))) return FR_RETRY;
+    stat_add(st->s, STAT_keyspace_hits, 1);
+    return status;
 }
 
 fr_status hot_get(store *st, uint32_t db, span name, hot_sink *sink, bool *found, bool wait, fr_error *err) {
@@ -75,7 +96,10 @@ fr_status hot_get(store *st, uint32_t db, span name, hot_sink *sink, bool *found
     if (FR_UNLIKELY(wait || c.k.table != NO_TABLE || has_policy(st))) {
         status = read_one(st, &c.k, clock_boot_ms(), get_op, &c, wait, err);
     } else {
-        status = get_quickly(st, &c, err);
+        status = get_straight(st, &c);
+        if (FR_UNLIKELY(status == FR_RETRY)) status = get_quickly(st, &c, err);
+        if (FR_UNLIKELY(st->s->lost)) status = FR_LOST;
+        err->status = status;
     }
     *found = c.found;
     return status;
@@ -109,6 +133,10 @@ fr_status hot_set(store *st, uint32_t db, span name, span bytes, bool wait, fr_e
     c.bytes = bytes;
     fr_status status = route(st, db, name, &c.k, err);
     if (FR_UNLIKELY(status != FR_OK)) return status;
+    if (FR_LIKELY(!wait)) {
+        status = quick_set(st, &c.k, bytes);
+        if (FR_LIKELY(status != FR_RETRY)) return err->status = status;
+    }
     uint64_t now = FR_LIKELY(c.k.table == NO_TABLE && !has_policy(st)) ? 0 : clock_boot_ms();
     return write_one(st, &c.k, now, set_op, &c, wait, err);
 }
@@ -149,29 +177,16 @@ static fr_status incr_op(store *st, txn *t, void *ctx) {
     return str_incr(st, t, &c->k, c->by, &c->out);
 }
 
-/* incr_in_place: an integer that is there and never expires; FR_RETRY for every other case. */
-HOT fr_status incr_in_place(store *st, txn *t, void *ctx) {
-    incr_call *c = ctx;
-    found f;
-    fr_status status = key_write_begin(st, t, &c->k, &f);
-    if (FR_UNLIKELY(status != FR_OK)) return status;
-    if (!f.exists || f.kind != KIND_STRING || !(META_FLAGS(f.meta) & FLAG_INT) || f.expiry != NO_EXPIRY) return FR_RETRY;
-    uint64_t body = f.off + block_body_at(f.meta);
-    if (__builtin_add_overflow((int64_t)txn_ld(t, body), c->by, &c->out)) return FR_OVERFLOW;
-    block_change(t, c->k.stripe, f.off, body, (uint64_t)c->out);
-    key_changed(t, &c->k);
-    return FR_OK;
-}
-
 fr_status hot_incr(store *st, uint32_t db, span name, int64_t by, int64_t *out, bool wait, fr_error *err) {
     incr_call c;
     c.by = by;
     fr_status status = route(st, db, name, &c.k, err);
     if (FR_UNLIKELY(status != FR_OK)) return status;
-    status = FR_RETRY;
-    if (FR_LIKELY(!wait && c.k.table == NO_TABLE && !has_policy(st)))
-        status = write_one(st, &c.k, 0, incr_in_place, &c, false, err);
-    if (FR_UNLIKELY(status == FR_RETRY)) status = write_one(st, &c.k, clock_boot_ms(), incr_op, &c, wait, err);
+    if (FR_LIKELY(!wait)) {
+        status = quick_incr(st, &c.k, by, out);
+        if (FR_LIKELY(status != FR_RETRY)) return err->status = status;
+    }
+    status = write_one(st, &c.k, clock_boot_ms(), incr_op, &c, wait, err);
     *out = c.out;
     return status;
 }

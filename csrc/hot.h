@@ -91,7 +91,7 @@ FRIDGE_API fr_status hot_counter_get(store *st, uint64_t cell, int64_t *out);
 FRIDGE_API fr_status hot_counter_set(store *st, uint64_t cell, int64_t v);
 FRIDGE_API fr_status hot_counter_cas(store *st, uint64_t cell, int64_t expected, int64_t desired, bool *done);
 
-/* --- tables: `full` is the row's name behind the table's and a colon ---------------------------------------------- */
+/* --- tables: `name` is the row's, without the table's and the colon ----------------------------------------------- */
 
 FRIDGE_API fr_status hot_schema_add(schema *sc, span name, span type, fr_error *err);
 FRIDGE_API size_t hot_column_type(const column *c, char buf[32]);
@@ -99,21 +99,22 @@ FRIDGE_API size_t hot_column_type(const column *c, char buf[32]);
 FRIDGE_API fr_status hot_table_open(store *st, span name, uint64_t capacity, const schema *sc, table **out, fr_error *err);
 FRIDGE_API void hot_table_measure(store *st, const table *tb, table_info *out);
 
-FRIDGE_API fr_status hot_row_put(store *st, table *tb, span full, const cell_in *cells, size_t n, bool *created, bool wait,
+FRIDGE_API fr_status hot_row_put(store *st, table *tb, span name, const cell_in *cells, size_t n, bool *created, bool wait,
                                  fr_error *err);
-FRIDGE_API fr_status hot_row_add(store *st, table *tb, span full, uint32_t column, int64_t by, int64_t *out, bool wait,
+FRIDGE_API fr_status hot_row_add(store *st, table *tb, span name, uint32_t column, int64_t by, int64_t *out, bool wait,
                                  fr_error *err);
-FRIDGE_API fr_status hot_row_add_float(store *st, table *tb, span full, uint32_t column, double by, double *out, bool wait,
+FRIDGE_API fr_status hot_row_add_float(store *st, table *tb, span name, uint32_t column, double by, double *out, bool wait,
                                        fr_error *err);
-FRIDGE_API fr_status hot_row_cas(store *st, table *tb, span full, uint32_t column, span expected, span desired, int *outcome,
+FRIDGE_API fr_status hot_row_cas(store *st, table *tb, span name, uint32_t column, span expected, span desired, int *outcome,
                                  bool wait, fr_error *err);
-FRIDGE_API fr_status hot_row_delete(store *st, table *tb, span full, bool *existed, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_row_delete(store *st, table *tb, span name, bool *existed, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_row_exists(store *st, table *tb, span name, bool *exists, bool wait, fr_error *err);
 /* hot_row_image copies a whole row, tb->stride bytes, as it was at one instant. hot_image_value takes a column out of it;
  * bytes are borrowed from the image. */
-FRIDGE_API fr_status hot_row_image(store *st, table *tb, span full, char *image, bool *found, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_row_image(store *st, table *tb, span name, char *image, bool *found, bool wait, fr_error *err);
 FRIDGE_API value hot_image_value(const column *c, const char *image);
 /* hot_row_cell copies one column: *v says which kind; the bytes of str and bytes columns go to sink. */
-FRIDGE_API fr_status hot_row_cell(store *st, table *tb, span full, uint32_t column, value *v, hot_sink *sink, bool *found,
+FRIDGE_API fr_status hot_row_cell(store *st, table *tb, span name, uint32_t column, value *v, hot_sink *sink, bool *found,
                                   bool wait, fr_error *err);
 
 /* hot_table_page gives the names of about `count` rows from *cursor on (0: start and end), without the table's. They are

@@ -48,33 +48,35 @@ typedef struct row_call {
     hot_sink *sink;
 } row_call;
 
-/* row_route is key_route for a row whose table is known; FR_NOTABLE once that table is gone. */
-HOT fr_status row_route(store *st, row_call *c, span full, fr_error *err) {
+/* row_route is key_route for a row whose table is known; FR_NOTABLE once that table is gone. `full` is not the full name:
+ * key_route must never see such a key, so every operation asks row_current, under its latch, before the engine can. */
+HOT fr_status row_route(store *st, row_call *c, span name, fr_error *err) {
     table *tb = c->tb;
     key *k = &c->k;
-    if (FR_UNLIKELY(ld8(&segment_super(st->s)->catalogue_version) != st->catalogue_version)) {
+    uint64_t catalogue = ld8(&segment_super(st->s)->catalogue_version); /* first: what changes later makes k stale */
+    if (FR_UNLIKELY(catalogue != st->catalogue_version)) {
         fr_status status = store_catalogue(st, err);
         if (status != FR_OK) return status;
     }
     if (FR_UNLIKELY(tb->state != TABLE_LIVE)) return no_table((span){tb->name, tb->name_n}, err);
-    if (FR_UNLIKELY(full.n > KEY_MAX)) return err->status = FR_KEYTOOLONG;
-    *k = (key){.full = full, .name = {full.p + tb->name_n + 1, full.n - tb->name_n - 1}, .table = (int32_t)tb->number, .db = 0};
+    if (FR_UNLIKELY(name.n + tb->name_n + 1 > KEY_MAX)) return err->status = FR_KEYTOOLONG;
+    *k = (key){.full = name, .name = name, .table = (int32_t)tb->number, .catalogue = catalogue};
     k->space = (uint32_t)ld8(SEG_AT(st->s, tb->descriptor + TABLE_SPACE, uint64_t));
     k->hash = key_hash(st->s, 1 + tb->number, k->name);
     k->stripe = (uint32_t)k->hash & (tb->table_stripes - 1);
     return FR_OK;
 }
 
-HOT fr_status row_begin(store *st, row_call *c, span full, fr_error *err) {
+HOT fr_status row_begin(store *st, row_call *c, span name, fr_error *err) {
     err->text[0] = 0;
-    return row_route(st, c, full, err);
+    return row_route(st, c, name, err);
 }
 
 /* In an operation: a declaration, a drop or a flush may have come in between. */
 HOT fr_status row_current(store *st, txn *t, row_call *c) {
     if (FR_LIKELY(key_current(st, &c->k) && c->tb->state == TABLE_LIVE)) return FR_OK;
     uint32_t stripe = c->k.stripe;
-    fr_status status = row_route(st, c, c->k.full, t->err);
+    fr_status status = row_route(st, c, c->k.name, t->err);
     return status == FR_OK && stripe != c->k.stripe ? FR_RETRY : status;
 }
 
@@ -90,15 +92,16 @@ static fr_status row_add_op(store *st, txn *t, void *ctx) {
     return status == FR_OK ? row_add(st, t, &c->k, c->column, c->by, &c->out) : status;
 }
 
-/* row_add_in_place: an integer of a row that is there; FR_RETRY for every other case. */
+/* row_add_in_place: an integer of a row that is there and never expires; FR_RETRY for every other case. */
 HOT fr_status row_add_in_place(store *st, txn *t, void *ctx) {
     row_call *c = ctx;
     const column *at = &c->tb->schema.column[c->column];
     found f;
     uint64_t bits;
+    if (FR_UNLIKELY(!key_current(st, &c->k) || c->tb->state != TABLE_LIVE)) return FR_RETRY;
     fr_status status = key_write_begin(st, t, &c->k, &f);
     if (FR_UNLIKELY(status != FR_OK)) return status;
-    if (FR_UNLIKELY(!f.exists || c->k.table != (int32_t)c->tb->number || c->tb->state != TABLE_LIVE)) return FR_RETRY;
+    if (FR_UNLIKELY(!f.exists || f.expiry != NO_EXPIRY)) return FR_RETRY;
     uint64_t word_at = f.off + (at->offset & ~UINT32_C(7)), word = txn_ld(t, word_at);
     status = column_add(t, c->tb, at, column_from_word(at, word), c->by, &bits);
     if (FR_UNLIKELY(status != FR_OK)) return status;
@@ -115,7 +118,7 @@ static span column_name(const row_call *c) {
 
 static fr_status row_float_op(store *st, txn *t, void *ctx) {
     row_call *c = ctx;
-    char buf[64];
+    char buf[FLOAT_TEXT];
     size_t n;
     fr_status status = row_current(st, t, c);
     if (status == FR_OK) status = row_incr_float(st, t, &c->k, column_name(c), c->float_by, buf, &n);
@@ -132,6 +135,15 @@ static fr_status row_delete_op(store *st, txn *t, void *ctx) {
     row_call *c = ctx;
     fr_status status = row_current(st, t, c);
     return status == FR_OK ? key_delete(st, t, &c->k, &c->yes) : status;
+}
+
+static fr_status row_exists_op(store *st, txn *t, void *ctx) {
+    row_call *c = ctx;
+    found f;
+    fr_status status = row_current(st, t, c);
+    if (status == FR_OK) status = key_lookup(st, t, &c->k, &f);
+    c->yes = status == FR_OK && f.exists;
+    return status;
 }
 
 static fr_status row_image_op(store *st, txn *t, void *ctx) {
@@ -162,66 +174,74 @@ static fr_status row_cell_op(store *st, txn *t, void *ctx) {
     return deliver(st->s, c->sink, c->v);
 }
 
-fr_status hot_row_put(store *st, table *tb, span full, const cell_in *cells, size_t n, bool *created, bool wait,
+fr_status hot_row_put(store *st, table *tb, span name, const cell_in *cells, size_t n, bool *created, bool wait,
                       fr_error *err) {
     row_call c;
     c.tb = tb;
     c.cells = cells;
     c.n = n;
     c.yes = false;
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), row_put_op, &c, wait, err);
     *created = c.yes;
     return status;
 }
 
-fr_status hot_row_add(store *st, table *tb, span full, uint32_t column, int64_t by, int64_t *out, bool wait, fr_error *err) {
+fr_status hot_row_add(store *st, table *tb, span name, uint32_t column, int64_t by, int64_t *out, bool wait, fr_error *err) {
     row_call c;
     c.tb = tb;
     c.column = column;
     c.by = by;
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (FR_UNLIKELY(status != FR_OK)) return status;
     status = FR_RETRY;
     if (FR_LIKELY(!wait && column < tb->schema.columns && column_is_integer(&tb->schema.column[column])))
-        status = write_one(st, &c.k, now_for(st, &c.k), row_add_in_place, &c, false, err);
+        status = write_one(st, &c.k, 0, row_add_in_place, &c, false, err);
     if (FR_UNLIKELY(status == FR_RETRY)) status = write_one(st, &c.k, now_for(st, &c.k), row_add_op, &c, wait, err);
     *out = c.out;
     return status;
 }
 
-fr_status hot_row_add_float(store *st, table *tb, span full, uint32_t column, double by, double *out, bool wait,
+fr_status hot_row_add_float(store *st, table *tb, span name, uint32_t column, double by, double *out, bool wait,
                             fr_error *err) {
     row_call c = {.tb = tb, .column = column, .float_by = by};
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), row_float_op, &c, wait, err);
     *out = c.float_out;
     return status;
 }
 
-fr_status hot_row_cas(store *st, table *tb, span full, uint32_t column, span expected, span desired, int *outcome, bool wait,
+fr_status hot_row_cas(store *st, table *tb, span name, uint32_t column, span expected, span desired, int *outcome, bool wait,
                       fr_error *err) {
     row_call c = {.tb = tb, .column = column, .expected = expected, .desired = desired};
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), row_cas_op, &c, wait, err);
     *outcome = c.outcome;
     return status;
 }
 
-fr_status hot_row_delete(store *st, table *tb, span full, bool *existed, bool wait, fr_error *err) {
+fr_status hot_row_delete(store *st, table *tb, span name, bool *existed, bool wait, fr_error *err) {
     row_call c = {.tb = tb};
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), row_delete_op, &c, wait, err);
     *existed = c.yes;
     return status;
 }
 
-fr_status hot_row_image(store *st, table *tb, span full, char *image, bool *found, bool wait, fr_error *err) {
+fr_status hot_row_exists(store *st, table *tb, span name, bool *exists, bool wait, fr_error *err) {
+    row_call c = {.tb = tb};
+    fr_status status = row_begin(st, &c, name, err);
+    if (status == FR_OK) status = read_one(st, &c.k, now_for(st, &c.k), row_exists_op, &c, wait, err);
+    *exists = c.yes;
+    return status;
+}
+
+fr_status hot_row_image(store *st, table *tb, span name, char *image, bool *found, bool wait, fr_error *err) {
     row_call c;
     c.tb = tb;
     c.image = image;
     c.yes = false;
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (status == FR_OK) status = read_one(st, &c.k, now_for(st, &c.k), row_image_op, &c, wait, err);
     *found = c.yes;
     return status;
@@ -238,7 +258,7 @@ value hot_image_value(const column *c, const char *image) {
     return column_value(c, column_from_word(c, word));
 }
 
-fr_status hot_row_cell(store *st, table *tb, span full, uint32_t column, value *v, hot_sink *sink, bool *found, bool wait,
+fr_status hot_row_cell(store *st, table *tb, span name, uint32_t column, value *v, hot_sink *sink, bool *found, bool wait,
                        fr_error *err) {
     row_call c;
     c.tb = tb;
@@ -246,7 +266,7 @@ fr_status hot_row_cell(store *st, table *tb, span full, uint32_t column, value *
     c.v = v;
     c.sink = sink;
     c.yes = false;
-    fr_status status = row_begin(st, &c, full, err);
+    fr_status status = row_begin(st, &c, name, err);
     if (status == FR_OK) status = read_one(st, &c.k, now_for(st, &c.k), row_cell_op, &c, wait, err);
     *found = c.yes;
     return status;

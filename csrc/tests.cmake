@@ -1,14 +1,16 @@
 # tests.cmake - the C tests: a program for each tests/c/test_X.c, and the crash and fuzz programs.
 #
 # In tests/c and tests/crash a .c file with a `main` at the start of a line is a program; one without is shared by the
-# programs of its folder. ctest labels: c, crash. Fuzz targets (tests/fuzz/fuzz_*.c, libFuzzer) are built by clang only
-# and run by the Makefile.
+# programs of its folder. ctest labels: c, crash, fuzz. The fuzz programs run under AddressSanitizer and UBSan whatever the
+# variant is, but for tsan, which leaves them out; the fuzz variant builds tests/fuzz/session.c for libFuzzer, which the
+# Makefile runs.
 enable_testing()
 set(tests_dir ${CMAKE_CURRENT_SOURCE_DIR}/../tests)
 
+set(asan_flags -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined)
 set(variant_flags "")
 if(FRIDGE_VARIANT STREQUAL "asan")
-    set(variant_flags -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined)
+    set(variant_flags ${asan_flags})
 elseif(FRIDGE_VARIANT STREQUAL "tsan")
     set(variant_flags -O1 -g -fno-omit-frame-pointer -fsanitize=thread -DFRIDGE_SAN)
 elseif(FRIDGE_VARIANT STREQUAL "fuzz")
@@ -18,12 +20,17 @@ elseif(FRIDGE_VARIANT STREQUAL "fuzz")
     set(variant_flags -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined,fuzzer-no-link)
 endif()
 
-add_library(fridge_hooks STATIC ${engine_sources})
-target_link_libraries(fridge_hooks PUBLIC fridge_options)
-target_compile_definitions(fridge_hooks PUBLIC FRIDGE_HOOKS)
-# -UNDEBUG: in tests assert() asserts. The variant's flags come last and therefore win over Release's.
-target_compile_options(fridge_hooks PUBLIC -UNDEBUG ${variant_flags})
-target_link_options(fridge_hooks PUBLIC ${variant_flags})
+# engine(target flag...) is the engine with hooks. -UNDEBUG: in tests assert() asserts. The flags come last and therefore win
+# over Release's.
+function(engine target)
+    add_library(${target} STATIC ${engine_sources})
+    target_link_libraries(${target} PUBLIC fridge_options)
+    target_compile_definitions(${target} PUBLIC FRIDGE_HOOKS)
+    target_compile_options(${target} PUBLIC -UNDEBUG ${ARGN})
+    target_link_options(${target} PUBLIC ${ARGN})
+endfunction()
+
+engine(fridge_hooks ${variant_flags})
 
 # fridge_programs builds the programs of tests/<folder> and registers them with ctest under <label>.
 function(fridge_programs folder label seconds)
@@ -50,16 +57,33 @@ function(fridge_programs folder label seconds)
     endforeach()
 endfunction()
 
-file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/c ${CMAKE_CURRENT_BINARY_DIR}/crash)
-if(FRIDGE_VARIANT STREQUAL "fuzz")
-    file(GLOB fuzzers CONFIGURE_DEPENDS ${tests_dir}/fuzz/fuzz_*.c)
-    foreach(source IN LISTS fuzzers)
-        get_filename_component(name ${source} NAME_WE)
-        add_executable(${name} ${source})
-        target_link_libraries(${name} PRIVATE fridge_hooks)
-        target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+# fuzz_program builds tests/fuzz/<name>.c with what it shares, and registers it; further words are functions that it
+# replaces (ld --wrap).
+function(fuzz_program name)
+    add_executable(fuzz_${name} ${tests_dir}/fuzz/${name}.c ${tests_dir}/fuzz/fuzz.c ${tests_dir}/fuzz/mutate.c
+        ${tests_dir}/crash/script.c ${tests_dir}/crash/dump.c)
+    set_target_properties(fuzz_${name} PROPERTIES OUTPUT_NAME fuzz/${name})
+    target_include_directories(fuzz_${name} PRIVATE ${tests_dir}/fuzz ${tests_dir}/crash ${tests_dir}/c)
+    target_link_libraries(fuzz_${name} PRIVATE fridge_sane)
+    foreach(function IN LISTS ARGN)
+        target_link_options(fuzz_${name} PRIVATE LINKER:--wrap=${function})
     endforeach()
+    add_test(NAME fuzz/${name} COMMAND fuzz_${name})
+    set_tests_properties(fuzz/${name} PROPERTIES LABELS fuzz TIMEOUT 3600)
+endfunction()
+
+file(MAKE_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/c ${CMAKE_CURRENT_BINARY_DIR}/crash ${CMAKE_CURRENT_BINARY_DIR}/fuzz)
+if(FRIDGE_VARIANT STREQUAL "fuzz")
+    add_executable(fuzz_session ${tests_dir}/fuzz/session.c)
+    target_include_directories(fuzz_session PRIVATE ${tests_dir}/fuzz ${tests_dir}/c)
+    target_compile_definitions(fuzz_session PRIVATE FRIDGE_LIBFUZZER)
+    target_link_libraries(fuzz_session PRIVATE fridge_hooks)
+    target_link_options(fuzz_session PRIVATE -fsanitize=fuzzer)
 else()
     fridge_programs(c c 300)
     fridge_programs(crash crash 900)
+    if(NOT FRIDGE_VARIANT STREQUAL "tsan")
+        engine(fridge_sane ${asan_flags})
+        fuzz_program(segment_file clock_boot_ms nanosleep syscall)
+    endif()
 endif()

@@ -19,9 +19,9 @@ class Hashes(Keys):
 
     def _hset(self, name: Key, key: Field | None, value: Value | None, mapping: Mapping[Field, Value] | None,
               items: Sequence[Value] | None) -> int:  # fmt: skip
-        words: list[Value] = list(items or [])
+        words: list[object] = list(items or [])
         if key is not None:
-            words += [key, value if value is not None else ""]
+            words += [key, value]
         for field, content in (mapping or {}).items():
             words += [field, content]
         return self._int(b"HSET", encode_key(name), *map(encode, words))

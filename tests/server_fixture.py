@@ -142,11 +142,11 @@ class Server:
         from fridge.segment import Segment
 
         with Segment(self.segment, create=False, readonly=True) as segment:
-            runs = segment.system_hgetall("servers")
-            found: dict[str, int] = {}
-            for run in runs:
-                found |= {name: int(pid) for name, pid in segment.system_hgetall(f"pids:{run}").items()}
-            return found
+            beats = segment.system_hgetall("servers")
+            if not beats:
+                return {}
+            run = max(beats, key=lambda run: int(beats[run]))  # a server that was killed is forgotten some seconds later
+            return {name: int(pid) for name, pid in segment.system_hgetall(f"pids:{run}").items()}
 
     def stop(self, number: int = signal.SIGTERM, seconds: float = 15.0) -> int:
         """Signal the supervisor and wait; its exit status."""

@@ -189,9 +189,11 @@ def test_a_file_of_a_stranger(shared_dir: Path) -> None:
 
 
 def test_nothing_there_and_not_to_be_created(shared_dir: Path) -> None:
-    for arguments in ({"create": False}, {"mode": "r"}):
+    path = str(shared_dir / "segment")
+    attempts: list[Callable[[], object]] = [lambda: fridge.open(path, create=False), lambda: fridge.open(path, mode="r")]
+    for attempt in attempts:
         with pytest.raises(errors.SegmentNotFoundError) as raised:
-            fridge.open(str(shared_dir / "segment"), **arguments)  # type: ignore[arg-type]
+            attempt()
         assert isinstance(raised.value, FileNotFoundError)
     assert snapshot(shared_dir) == {}
 

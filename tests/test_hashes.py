@@ -50,8 +50,11 @@ def test_hashes(f: fridge.Store) -> None:
     assert f.hscan("h", match="c", no_values=True) == (0, [b"c"])
     with pytest.raises(errors.NotAnIntegerError):
         f.hincrby("h", "c")
-    with pytest.raises(errors.FridgeError):
-        f.hset("h")
+    calls = [lambda: f.hset("h"), lambda: f.hset("h", "a"), lambda: f.hset("h", "a", None),
+             lambda: f.hset("h", mapping={"a": None})]  # type: ignore[dict-item]  # fmt: skip
+    for call in calls:
+        with pytest.raises(errors.FridgeError):
+            call()
 
 
 def test_a_large_hash_is_iterated_whole(f: fridge.Store) -> None:

@@ -105,6 +105,8 @@ def test_sessions_open_no_sockets() -> None:
 COVERED_BY: dict[str, str] = {
     # engine source without a tests/c/test_X.c of its own -> the test file that covers it
     "fridge.c": "tests/test_native.py",
+    "hot.c": "tests/test_keys.py",
+    "hot_row.c": "tests/test_table.py",
     "shm/stats.c": "tests/c/test_segment.c",
 }
 

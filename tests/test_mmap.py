@@ -115,7 +115,8 @@ def test_a_closed_handle_says_so(segment_path: Path) -> None:
     assert f.closed
     calls = [lambda: f.get("k"), lambda: f.set("k", 1), lambda: f.set("k", 1, ex=5), lambda: f.incr("k"), f.dbsize, f.info,
              f.verify, lambda: f.hget("h", "a"), lambda: f.delete("k"), lambda: f.exists("a", "b"), counter.increment,
-             counter.get, lambda: table.get("k"), lambda: table.incr("k", "n"), lambda: len(table), lambda: "k" in table]  # fmt: skip
+             counter.get, lambda: table.get("k"), lambda: table.incr("k", "n"), lambda: len(table),
+             lambda: "k" in table]  # fmt: skip
     for call in calls:
         with pytest.raises(errors.ClosedError):
             call()

@@ -115,7 +115,7 @@ class RedisPy:
 
     def do(self, *words: Word) -> Any:
         try:
-            return self._client.execute_command(*words)
+            return self._client.execute_command(*words)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
             return Failure.of_line(str(error))
 
@@ -132,7 +132,7 @@ class RedisPyAsyncio:
 
     def do(self, *words: Word) -> Any:
         try:
-            return self._loop.run_until_complete(self._client.execute_command(*words))
+            return self._loop.run_until_complete(self._client.execute_command(*words))  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
             return Failure.of_line(str(error))
 
@@ -157,8 +157,9 @@ def typed(column: str, value: Word) -> Any:
     if kind == "bytes":
         return value if isinstance(value, bytes) else str(value).encode()
     word = value.decode() if isinstance(value, bytes) else str(value)
+    convert: dict[str, Callable[[str], object]] = {"str": str, "float64": float, "bool": lambda w: w == "1"}
     try:
-        return {"str": str, "float64": float, "bool": lambda w: w == "1"}.get(kind, int)(word)
+        return convert.get(kind, int)(word)
     except ValueError:
         return word
 

@@ -1,38 +1,7 @@
-/* rows.c - Table's verbs: rows in, rows out, typed. Sections: names; values; the verbs. */
+/* rows.c - Table's verbs: rows in, rows out, typed. Sections: columns; values; writing; reading. */
 #include "python/table.h"
 
-/* --- names -------------------------------------------------------------------------------------------------------- */
-
-/* A row's full name: the table's, a colon and the key. */
-#define FULL_INLINE 256u
-typedef struct full_name {
-    span s;
-    char *heap;
-    char room[FULL_INLINE];
-} full_name;
-
-static int full_of(const TableObject *self, PyObject *key, full_name *f) {
-    arg a;
-    if (FR_UNLIKELY(arg_key(key, &a) < 0)) return -1;
-    size_t prefix = self->name_n + 1, n = prefix + a.s.n;
-    char *to = f->room;
-    f->heap = NULL;
-    if (FR_UNLIKELY(n > FULL_INLINE) && !(to = f->heap = PyMem_Malloc(n))) {
-        arg_free(&a);
-        PyErr_NoMemory();
-        return -1;
-    }
-    if (FR_LIKELY(to == f->room)) memcpy(to, self->prefix, sizeof self->prefix); /* of a fixed size: no call */
-    else memcpy(to, self->prefix, prefix);
-    memcpy(to + prefix, a.s.p, a.s.n);
-    arg_free(&a);
-    f->s = (span){to, n};
-    return 0;
-}
-
-static inline void full_free(full_name *f) {
-    if (FR_UNLIKELY(f->heap != NULL)) PyMem_Free(f->heap);
-}
+/* --- columns -------------------------------------------------------------------------------------------------------- */
 
 static int no_column(const TableObject *self, PyObject *name) {
     PyObject *list = PyUnicode_FromString("");
@@ -169,7 +138,7 @@ static int put_columns(const TableObject *self, PyObject *const *values, PyObjec
 
 PyObject *rows_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
     TABLE_SELF;
-    full_name f;
+    arg key;
     put_call p;
     fr_error err;
     fr_status status = FR_OK;
@@ -178,33 +147,33 @@ PyObject *rows_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     if (nargs != 1) return PyErr_Format(PyExc_TypeError, "set() takes a key, and columns by name (%zd given)", nargs);
     p.n = 0;
     p.bytes = 0;
-    if (full_of(self, args[0], &f) < 0) return NULL;
+    if (arg_key(args[0], &key) < 0) return NULL;
     bool ok = put_columns(self, args + 1, names, &p) == 0;
     if (ok) {
         TRY(self->segment, status, p.bytes > HOT_COPY_MAX,
-            hot_row_put(st, self->tb, f.s, p.cell, p.n, &created, wait, &err));
+            hot_row_put(st, self->tb, key.s, p.cell, p.n, &created, wait, &err));
     }
     for (uint32_t i = 0; i < p.n; i++) arg_free(&p.arg[i]);
-    full_free(&f);
+    arg_free(&key);
     if (!ok) return NULL;
     return status == FR_OK ? bool_out(created) : fail_status(status, &err);
 }
 
-static PyObject *add_float(TableObject *self, span full, uint32_t column, PyObject *by, int sign) {
+static PyObject *add_float(TableObject *self, span name, uint32_t column, PyObject *by, int sign) {
     value v = {.kind = VALUE_DOUBLE, .d = 1};
     fr_error err;
     fr_status status;
     double out;
     if (by && float_of(self, &self->schema.column[column], by, &v) < 0) return NULL;
-    TRY(self->segment, status, false, hot_row_add_float(st, self->tb, full, column, sign * v.d, &out, wait, &err));
+    TRY(self->segment, status, false, hot_row_add_float(st, self->tb, name, column, sign * v.d, &out, wait, &err));
     return status == FR_OK ? PyFloat_FromDouble(out) : fail_status(status, &err);
 }
 
-static PyObject *add_int(TableObject *self, span full, uint32_t column, int64_t by) {
+static PyObject *add_int(TableObject *self, span name, uint32_t column, int64_t by) {
     fr_error err;
     fr_status status;
     int64_t out;
-    TRY(self->segment, status, false, hot_row_add(st, self->tb, full, column, by, &out, wait, &err));
+    TRY(self->segment, status, false, hot_row_add(st, self->tb, name, column, by, &out, wait, &err));
     if (FR_UNLIKELY(status != FR_OK)) return fail_status(status, &err);
     if (FR_UNLIKELY(out < 0) && self->schema.column[column].type == COLUMN_UINT64)
         return PyLong_FromUnsignedLongLong((unsigned long long)out);
@@ -213,7 +182,7 @@ static PyObject *add_int(TableObject *self, span full, uint32_t column, int64_t 
 
 static PyObject *add(PyObject *o, PyObject *const *in, int sign) {
     TABLE_SELF;
-    full_name f;
+    arg key;
     int64_t by = 1;
     PyObject *out = NULL;
     TABLE_OPEN(NULL);
@@ -222,10 +191,10 @@ static PyObject *add(PyObject *o, PyObject *const *in, int sign) {
     bool floats = self->schema.column[column].type == COLUMN_FLOAT64;
     if (FR_LIKELY(!floats) && in[2] && FR_UNLIKELY(arg_int64("by", in[2], 1, &by) < 0)) return NULL;
     if (FR_UNLIKELY(by == INT64_MIN && sign < 0)) return fail_text(FR_OVERFLOW, "decrement would overflow");
-    if (FR_UNLIKELY(full_of(self, in[0], &f) < 0)) return NULL;
-    if (FR_LIKELY(!floats)) out = add_int(self, f.s, (uint32_t)column, sign * by);
-    else out = add_float(self, f.s, (uint32_t)column, in[2], sign);
-    full_free(&f);
+    if (FR_UNLIKELY(arg_key(in[0], &key) < 0)) return NULL;
+    if (FR_LIKELY(!floats)) out = add_int(self, key.s, (uint32_t)column, sign * by);
+    else out = add_float(self, key.s, (uint32_t)column, in[2], sign);
+    arg_free(&key);
     return out;
 }
 
@@ -241,7 +210,7 @@ PyObject *rows_decr(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObje
     return FR_LIKELY(take("decr", args, nargs, names, add_parameters, 2, 3, in) == 0) ? add(o, in, -1) : NULL;
 }
 
-static PyObject *swap(TableObject *self, span full, PyObject *const *in) {
+static PyObject *swap(TableObject *self, span name, PyObject *const *in) {
     arg old, new;
     fr_error err;
     fr_status status;
@@ -254,7 +223,7 @@ static PyObject *swap(TableObject *self, span full, PyObject *const *in) {
         return NULL;
     }
     TRY(self->segment, status, false,
-        hot_row_cas(st, self->tb, full, (uint32_t)at, old.s, new.s, &outcome, wait, &err));
+        hot_row_cas(st, self->tb, name, (uint32_t)at, old.s, new.s, &outcome, wait, &err));
     arg_free(&old);
     arg_free(&new);
     return status == FR_OK ? bool_out(outcome == 1) : fail_status(status, &err);
@@ -264,24 +233,24 @@ PyObject *rows_cas(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     static const char *const parameters[] = {"key", "column", "expected", "new"};
     TABLE_SELF;
     PyObject *in[4];
-    full_name f;
+    arg key;
     TABLE_OPEN(NULL);
-    if (take("cas", args, nargs, names, parameters, 4, 4, in) < 0 || full_of(self, in[0], &f) < 0) return NULL;
-    PyObject *out = swap(self, f.s, in);
-    full_free(&f);
+    if (take("cas", args, nargs, names, parameters, 4, 4, in) < 0 || arg_key(in[0], &key) < 0) return NULL;
+    PyObject *out = swap(self, key.s, in);
+    arg_free(&key);
     return out;
 }
 
-PyObject *rows_delete(PyObject *o, PyObject *key) {
+PyObject *rows_delete(PyObject *o, PyObject *name) {
     TABLE_SELF;
-    full_name f;
+    arg key;
     fr_error err;
     fr_status status;
     bool existed;
     TABLE_OPEN(NULL);
-    if (full_of(self, key, &f) < 0) return NULL;
-    TRY(self->segment, status, false, hot_row_delete(st, self->tb, f.s, &existed, wait, &err));
-    full_free(&f);
+    if (arg_key(name, &key) < 0) return NULL;
+    TRY(self->segment, status, false, hot_row_delete(st, self->tb, key.s, &existed, wait, &err));
+    arg_free(&key);
     return status == FR_OK ? bool_out(existed) : fail_status(status, &err);
 }
 
@@ -302,7 +271,7 @@ static PyObject *dict_of(const TableObject *self, const char *image) {
     return row;
 }
 
-static PyObject *whole_row(TableObject *self, span full) {
+static PyObject *whole_row(TableObject *self, span name) {
     _Alignas(16) char room[1024];
     fr_error err;
     fr_status status;
@@ -310,23 +279,23 @@ static PyObject *whole_row(TableObject *self, span full) {
     size_t stride = self->segment->st ? self->tb->stride : 0;
     char *image = stride <= sizeof room ? room : PyMem_Malloc(stride);
     if (!image) return PyErr_NoMemory();
-    TRY(self->segment, status, stride > HOT_COPY_MAX, hot_row_image(st, self->tb, full, image, &found, wait, &err));
+    TRY(self->segment, status, stride > HOT_COPY_MAX, hot_row_image(st, self->tb, name, image, &found, wait, &err));
     PyObject *out = status != FR_OK ? fail_status(status, &err) : found ? dict_of(self, image) : Py_NewRef(Py_None);
     if (image != room) PyMem_Free(image);
     return out;
 }
 
-static PyObject *one_cell(TableObject *self, span full, PyObject *name) {
+static PyObject *one_cell(TableObject *self, span name, PyObject *column_name) {
     bytes_sink b;
     fr_error err;
     fr_status status;
     bool found = false;
     value v = {.kind = VALUE_NONE};
-    int at = column_of(self, name);
+    int at = column_of(self, column_name);
     if (at < 0) return NULL;
     const column *c = &self->schema.column[at];
     bytes_init(&b);
-    TRY_BYTES(self->segment, status, &b, found, hot_row_cell(st, self->tb, full, (uint32_t)at, &v, &b.sink, &found, wait, &err));
+    TRY_BYTES(self->segment, status, &b, found, hot_row_cell(st, self->tb, name, (uint32_t)at, &v, &b.sink, &found, wait, &err));
     if (status == FR_OK && found && v.kind != VALUE_BYTES) return object_of(c, &v);
     if (status == FR_OK) return bytes_result(&b, found, c->type == COLUMN_STR);
     bytes_drop(&b);
@@ -337,24 +306,24 @@ PyObject *rows_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     static const char *const parameters[] = {"key", "column"};
     TABLE_SELF;
     PyObject *in[2], *out;
-    full_name f;
+    arg key;
     TABLE_OPEN(NULL);
-    if (take("get", args, nargs, names, parameters, 1, 2, in) < 0 || full_of(self, in[0], &f) < 0) return NULL;
-    out = in[1] && in[1] != Py_None ? one_cell(self, f.s, in[1]) : whole_row(self, f.s);
-    full_free(&f);
+    if (take("get", args, nargs, names, parameters, 1, 2, in) < 0 || arg_key(in[0], &key) < 0) return NULL;
+    out = in[1] && in[1] != Py_None ? one_cell(self, key.s, in[1]) : whole_row(self, key.s);
+    arg_free(&key);
     return out;
 }
 
-int rows_contains(PyObject *o, PyObject *key) {
+int rows_contains(PyObject *o, PyObject *name) {
     TABLE_SELF;
-    full_name f;
+    arg key;
     fr_error err;
     fr_status status;
     bool exists = false;
     TABLE_OPEN(-1);
-    if (full_of(self, key, &f) < 0) return -1;
-    TRY(self->segment, status, false, hot_exists(st, 0, f.s, &exists, wait, &err));
-    full_free(&f);
+    if (arg_key(name, &key) < 0) return -1;
+    TRY(self->segment, status, false, hot_row_exists(st, self->tb, key.s, &exists, wait, &err));
+    arg_free(&key);
     if (status == FR_OK) return exists;
     fail_status(status, &err);
     return -1;

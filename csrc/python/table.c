@@ -37,8 +37,6 @@ static int adopt(TableObject *self, table *tb) {
     self->schema = tb->schema;
     self->name_n = tb->name_n;
     memcpy(self->name, tb->name, sizeof self->name);
-    memcpy(self->prefix, tb->name, tb->name_n);
-    self->prefix[tb->name_n] = ':';
     for (uint32_t i = 0; i < self->schema.columns; i++) {
         self->column[i] = PyUnicode_InternFromString(self->schema.column[i].name);
         if (!self->column[i]) return -1;

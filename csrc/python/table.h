@@ -12,7 +12,6 @@ typedef struct TableObject {
     char name[TABLE_NAME_MAX + 1];
     uint32_t name_n;
     PyObject *column[COLUMNS_MAX]; /* names, interned: most callers' literals are these very objects */
-    char prefix[TABLE_NAME_MAX + 2];
 } TableObject;
 
 METHOD(rows_set);
@@ -20,8 +19,8 @@ METHOD(rows_get);
 METHOD(rows_incr);
 METHOD(rows_decr);
 METHOD(rows_cas);
-PyObject *rows_delete(PyObject *o, PyObject *key);
-int rows_contains(PyObject *o, PyObject *key);
+PyObject *rows_delete(PyObject *o, PyObject *name);
+int rows_contains(PyObject *o, PyObject *name);
 
 #define TABLE_SELF TableObject *self = (TableObject *)o
 #define TABLE_OPEN(failure)                                                                                            \

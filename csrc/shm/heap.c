@@ -51,40 +51,60 @@ static uint64_t list_head_at(segment *s, uint32_t stripe, unsigned class) {
     return s->l.latches + stripe * s->l.stripe_bytes + offsetof(struct stripe, partial) + class * 8;
 }
 
-static void list_unlink(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
-    uint64_t next = txn_ld(t, page + PAGE_NEXT), prev = txn_ld(t, page + PAGE_PREV);
-    txn_put(t, prev ? prev + PAGE_NEXT : list_head_at(t->s, stripe, class), next);
-    if (next) txn_put(t, next + PAGE_PREV, prev);
+/* A neighbour that is about to be written to: none, or a page that belongs here. One that this transaction has just made
+ * is believed too, its head is stored already. */
+static fr_status list_neighbour(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+    if (FR_LIKELY(page == 0 || page_believable(t->s, page, stripe, class))) return FR_OK;
+    return txn_fail(t, FR_DAMAGED, "stripe %u: the list of pages of class %u leads to %llu", stripe, class,
+                    (unsigned long long)page);
 }
 
-static void list_push(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+static fr_status list_unlink(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+    uint64_t next = txn_ld(t, page + PAGE_NEXT), prev = txn_ld(t, page + PAGE_PREV);
+    fr_status status = list_neighbour(t, stripe, class, next);
+    if (status == FR_OK) status = list_neighbour(t, stripe, class, prev);
+    if (status != FR_OK) return status;
+    txn_put(t, prev ? prev + PAGE_NEXT : list_head_at(t->s, stripe, class), next);
+    if (next) txn_put(t, next + PAGE_PREV, prev);
+    return FR_OK;
+}
+
+static fr_status list_push(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
     uint64_t at = list_head_at(t->s, stripe, class), head = txn_ld(t, at);
+    fr_status status = list_neighbour(t, stripe, class, head);
+    if (status != FR_OK) return status;
     txn_put(t, page + PAGE_NEXT, head);
     txn_put(t, page + PAGE_PREV, 0);
     if (head) txn_put(t, head + PAGE_PREV, page);
     txn_put(t, at, page);
+    return FR_OK;
 }
 
 /* A page that was full goes behind the first one: as the first it would be full again with the next block, and a hash or
  * table whose values are replaced in turn would take it off the list and put it back each time. */
-static void list_push_second(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
+static fr_status list_push_second(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
     uint64_t first = txn_ld(t, list_head_at(t->s, stripe, class));
-    if (first == 0) {
-        list_push(t, stripe, class, page);
-        return;
-    }
+    if (first == 0) return list_push(t, stripe, class, page);
+    fr_status status = list_neighbour(t, stripe, class, first);
+    if (status != FR_OK) return status;
     uint64_t next = txn_ld(t, first + PAGE_NEXT);
+    if ((status = list_neighbour(t, stripe, class, next)) != FR_OK) return status;
     txn_put(t, page + PAGE_NEXT, next);
     txn_put(t, page + PAGE_PREV, first);
     txn_put(t, first + PAGE_NEXT, page);
     if (next) txn_put(t, next + PAGE_PREV, page);
+    return FR_OK;
 }
 
 /* --- the page pool ------------------------------------------------------------------------------------------------ */
 
 static uint64_t pool_word_at(const segment *s, uint64_t page) { return s->l.poolmap + page / 64 * 8; }
 
-static uint64_t pool_size(segment *s) { return ld8(&segment_super(s)->size) / s->g.page_size; }
+/* Pages that the file has; never more than poolmap has bits for. */
+static uint64_t pool_size(segment *s) {
+    uint64_t pages = ld8(&segment_super(s)->size) / s->g.page_size;
+    return pages < s->l.pages ? pages : s->l.pages;
+}
 
 /* Bits that are in use, or were at any time in this transaction. */
 static uint64_t pool_taken(txn *t, uint64_t page) {
@@ -158,6 +178,10 @@ fr_status pool_take(txn *t, uint64_t pages, uint64_t *off) {
 fr_status pool_take_some(txn *t, uint64_t pages, uint64_t *off, uint64_t *got) { return pool_find(t, pages, true, off, got); }
 
 fr_status pool_give(txn *t, uint64_t off, uint64_t pages) {
+    uint64_t page_size = t->s->g.page_size;
+    if (FR_UNLIKELY(off % page_size || pages > t->s->l.pages || !segment_holds(t->s, off, pages * page_size))) {
+        return txn_fail(t, FR_DAMAGED, "%llu pages at %llu are no run", (unsigned long long)pages, (unsigned long long)off);
+    }
     fr_status status = txn_pool(t, POOL_LATCHES);
     if (status != FR_OK) return status;
     pool_mark(t, off / t->s->g.page_size, pages, false);
@@ -176,16 +200,15 @@ static fr_status page_make(txn *t, uint32_t stripe, unsigned class, uint64_t *pa
     st8(&head[0], PAGE_META(class, stripe, s->l.class_blocks[class]));
     st8(&head[3], 0);
     st8(&head[4], 0);
-    list_push(t, stripe, class, *page);
-    return FR_OK;
+    return list_push(t, stripe, class, *page);
 }
 
 /* Takes block i of a page that is on its list. */
-static void block_take(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t i, page_bits view) {
+static fr_status block_take(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t i, page_bits view) {
     uint32_t w = i / 64;
     view.word[w] |= UINT64_C(1) << (i & 63);
     txn_put(t, page + PAGE_BITS + w * 8, view.word[w]);
-    if (FR_UNLIKELY(bits_full(view, t->s->l.class_blocks[class]))) list_unlink(t, stripe, class, page);
+    return FR_UNLIKELY(bits_full(view, t->s->l.class_blocks[class])) ? list_unlink(t, stripe, class, page) : FR_OK;
 }
 
 /* A block of this page that is free and was free all through the transaction, or -1. */
@@ -220,9 +243,8 @@ static fr_status slab_alloc(txn *t, uint32_t stripe, unsigned class, uint64_t *o
         i = 0;
         view = (page_bits){{0, 0}};
     }
-    block_take(t, stripe, class, page, (uint32_t)i, view);
     *off = page + PAGE_HEAD + (uint32_t)i * size;
-    return FR_OK;
+    return block_take(t, stripe, class, page, (uint32_t)i, view);
 }
 
 static uint64_t run_pages(const segment *s, size_t n) { return (n + s->g.page_size - 1) / s->g.page_size; }
@@ -243,9 +265,11 @@ static fr_status slab_free(txn *t, uint32_t stripe, uint64_t off, unsigned class
     }
     page_bits view = view_bits(t, page);
     bool was_full = bits_full(view, s->l.class_blocks[class]);
+    if (FR_UNLIKELY(!(view.word[i / 64] >> (i & 63) & 1))) {
+        return txn_fail(t, FR_DAMAGED, "stripe %u: the block at %llu is free already", stripe, (unsigned long long)off);
+    }
     txn_put(t, page + PAGE_BITS + i / 64 * 8, view.word[i / 64] & ~(UINT64_C(1) << (i & 63)));
-    if (was_full) list_push_second(t, stripe, class, page);
-    return FR_OK;
+    return was_full ? list_push_second(t, stripe, class, page) : FR_OK;
 }
 
 fr_status heap_free(txn *t, uint32_t stripe, uint64_t off, unsigned class, size_t n) {
@@ -264,8 +288,8 @@ static fr_status trim_class(txn *t, uint32_t stripe, unsigned class, unsigned *l
         uint64_t next = txn_ld(t, page + PAGE_NEXT);
         page_bits view = view_bits(t, page);
         if (view.word[0] == 0 && view.word[1] == 0) {
-            list_unlink(t, stripe, class, page);
-            fr_status status = pool_give(t, page, 1);
+            fr_status status = list_unlink(t, stripe, class, page);
+            if (status == FR_OK) status = pool_give(t, page, 1);
             if (status != FR_OK) return status;
             --*left;
         }
@@ -298,7 +322,7 @@ void heap_usage(segment *s, uint64_t *used, uint64_t *size) {
 /* --- checks ------------------------------------------------------------------------------------------------------- */
 
 bool heap_marks_init(heap_marks *m, segment *s) {
-    m->units = ld8(&segment_super(s)->size) / 16;
+    m->units = pool_size(s) * s->g.page_size / 16;
     m->doubles = 0;
     m->bits = calloc(m->units / 8 + 1, 1);
     return m->bits != NULL;

@@ -143,7 +143,7 @@ static fr_status split(txn *t, uint64_t root_off, uint32_t stripe, uint32_t pref
     uint64_t at, low, high, entry = entry_for(t, root_off, prefix, &at);
     unsigned depth = at == root_off ? 0 : WORD_DEPTH(entry);
     uint64_t seg = segment_at(t, entry);
-    if (!seg || depth > INDEX_PREFIX_BITS) return txn_fail(t, FR_DAMAGED, "index directory of stripe %u is broken", stripe);
+    if (!seg || depth > WORD_DEPTH(txn_ld(t, root_off))) return txn_fail(t, FR_DAMAGED, "index directory of stripe %u is broken", stripe);
     if (depth == INDEX_PREFIX_BITS) return FR_INDEXFULL;
     fr_status status = new_page(t, &low);
     if (status == FR_OK) status = new_page(t, &high);
@@ -193,7 +193,7 @@ void index_walk(txn *t, uint64_t root_off, uint64_t *cursor, uint64_t out[QUAD_S
     }
     uint64_t at, entry = entry_for(t, root_off, prefix, &at), seg = segment_at(t, entry);
     unsigned depth = at == root_off ? 0 : WORD_DEPTH(entry);
-    if (!seg || depth > INDEX_PREFIX_BITS) {
+    if (!seg || depth > WORD_DEPTH(txn_ld(t, root_off)) || depth > INDEX_PREFIX_BITS) {
         *cursor = UINT64_MAX;
         return;
     }
@@ -225,7 +225,7 @@ fr_status index_drop(txn *t, uint64_t root_off, uint32_t stripe, unsigned limit,
     unsigned depth = WORD_DEPTH(root);
     *done = root == 0;
     if (root == 0) return FR_OK;
-    if (depth > INDEX_PREFIX_BITS || !segment_holds(t->s, dir, 8)) return txn_fail(t, FR_DAMAGED, "broken index root");
+    if (depth > INDEX_PREFIX_BITS || !segment_holds(t->s, dir, UINT64_C(8) << depth)) return txn_fail(t, FR_DAMAGED, "broken index root");
     for (uint64_t i = 0; depth && i < UINT64_C(1) << depth; i++) {
         if (txn_ld(t, dir + i * 8) == 0) continue;
         if (limit-- == 0) return FR_OK;

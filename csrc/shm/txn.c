@@ -277,7 +277,8 @@ static bool walk_begin(segment *s, uint32_t number, uint64_t jstate, journal_wal
     if (n != JOURNAL_SPILLED) return n <= s->g.journal_records;
     w->left = ld8(&st->jcount);
     w->page = ld8(&st->jspill);
-    return w->left <= WRITE_SET_MAX && w->page % s->g.page_size == 0 && segment_holds(s, w->page, s->g.page_size);
+    return w->left <= WRITE_SET_MAX && w->left / w->per_page <= s->l.pages && w->page % s->g.page_size == 0 &&
+           segment_holds(s, w->page, s->g.page_size);
 }
 
 static bool walk_next(journal_walk *w, record *out) {
@@ -300,13 +301,20 @@ static bool walk_next(journal_walk *w, record *out) {
     return true;
 }
 
+/* Which words of a stripe travel in journals: not the latch, and not the journal itself. */
+static bool stripe_word_allowed(const segment *s, uint64_t off) {
+    uint64_t at = (off - s->l.latches) % s->l.stripe_bytes;
+    return at == offsetof(stripe, trash) || at == offsetof(stripe, root) ||
+           (at >= offsetof(stripe, partial) && at < offsetof(stripe, intent));
+}
+
 /* May a journal change this word? Hostile files and scribbled journals are refused before the first store. */
 static bool target_allowed(segment *s, uint64_t target) {
     uint64_t off = target & ~(uint64_t)RECORD_KIND, kind = target & RECORD_KIND;
     if (kind > RECORD_CELL || off < LAYOUT_MUTABLE) return false;
-    if (off + 8 <= s->l.data) return off + 8 <= sizeof(superblock) || (off >= s->l.stats && off < s->l.notify) ||
-                                     (off >= s->l.poolmap && off < s->l.data);
-    return segment_holds(s, off, 8);
+    if (off >= s->l.data) return segment_holds(s, off, 8);
+    if (off >= s->l.latches && off < s->l.latches + s->l.latch_count * s->l.stripe_bytes) return stripe_word_allowed(s, off);
+    return off < sizeof(superblock) || (off >= s->l.stats && off < s->l.notify) || off >= s->l.poolmap;
 }
 
 /* Stores one kind of record; version words odd in the first pass. */
@@ -316,6 +324,7 @@ static void apply_pass(segment *s, uint32_t number, uint64_t jstate, int pass) {
     if (!walk_begin(s, number, jstate, &w)) return;
     while (walk_next(&w, &r)) {
         uint64_t kind = r.target & RECORD_KIND;
+        if (!target_allowed(s, r.target)) return; /* a record that a record of this very journal has changed */
         uint64_t *word = SEG_AT(s, r.target & ~(uint64_t)RECORD_KIND, uint64_t);
         if (pass == 0 && kind == RECORD_VERSION) st8(word, r.value | 1);
         if (pass == 1 && kind == RECORD_WORD) st8(word, r.value);
@@ -404,6 +413,7 @@ static bool page_free(txn *t, uint64_t page) {
 
 static uint64_t next_free_page(txn *t, uint64_t from) {
     uint64_t pages = ld8(&segment_super(t->s)->size) / t->s->g.page_size;
+    if (pages > t->s->l.pages) pages = t->s->l.pages;
     while (from < pages && !page_free(t, from)) from++;
     return from < pages ? from : 0;
 }
@@ -617,7 +627,7 @@ fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
         seen->state = txn_ld(t, cell_off + 8) & ~UINT64_C(2);
         return FR_OK;
     }
-    if (st->intents == INTENTS) {
+    if (st->intents >= INTENTS) {
         return txn_fail(t, FR_ARGUMENT, "a transaction may touch at most %u counters", INTENTS);
     }
     st8(&st->intent[st->intents], cell_off);

@@ -64,6 +64,25 @@ size_t double_text(double d, char buf[VALUE_TEXT]) {
     return 0;
 }
 
+bool text_long_double(span text, long double *out) {
+    char buf[FLOAT_TEXT], *end;
+    if (text.n == 0 || text.n >= sizeof buf || text.p[0] == ' ' || (text.p[0] >= '\t' && text.p[0] <= '\r')) return false;
+    memcpy(buf, text.p, text.n);
+    buf[text.n] = 0;
+    errno = 0;
+    *out = strtold(buf, &end);
+    return end == buf + text.n && !isnan(*out) && !(errno == ERANGE && (isinf(*out) || *out == 0));
+}
+
+size_t long_double_text(long double v, char buf[FLOAT_TEXT]) {
+    size_t n = (size_t)snprintf(buf, FLOAT_TEXT, "%.17Lf", v);
+    while (n && buf[n - 1] == '0') n--;
+    if (n && buf[n - 1] == '.') n--;
+    if (n != 2 || memcmp(buf, "-0", 2) != 0) return n;
+    buf[0] = '0';
+    return 1;
+}
+
 span value_text(const value *v, char buf[VALUE_TEXT]) {
     size_t n = 0;
     switch (v->kind) {
@@ -88,7 +107,7 @@ uint64_t block_bytes(txn *t, uint64_t off, uint64_t meta) {
         if (META_FLAGS(meta) & FLAG_EXTENTS) {
             if (!segment_holds(t->s, off + body, 8)) return UINT64_MAX;
             uint64_t count = txn_ld(t, off + body);
-            return count > EXTENTS_MAX ? UINT64_MAX : body + 8 + 8 * count;
+            return count > EXTENTS_MAX || vlen > t->s->g.max_size ? UINT64_MAX : body + 8 + 8 * count;
         }
         body += META_FLAGS(meta) & FLAG_INT ? 8 : vlen;
         return body + (META_FLAGS(meta) & FLAG_OWNER ? 16 : 0);
@@ -158,7 +177,8 @@ bool block_named(txn *t, const head *h, span name) {
 static fr_status copy_extents(segment *s, const value *v, uint64_t from, uint64_t n, char *to) {
     const uint64_t *words = SEG_AT(s, v->extents, uint64_t);
     uint64_t count = ld8(&words[0]), at = 0;
-    for (uint64_t i = 1; i <= count && i <= EXTENTS_MAX && n; i++) {
+    if (count > EXTENTS_MAX || !segment_holds(s, v->extents, 8 + 8 * count)) return FR_RETRY;
+    for (uint64_t i = 1; i <= count && n; i++) {
         uint64_t word = ld8(&words[i]), off = (word & UINT64_C(0xffffffff)) << 4, bytes = (word >> 32) * s->g.page_size;
         if (!segment_holds(s, off, bytes)) return FR_RETRY;
         if (from < at + bytes) {

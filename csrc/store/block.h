@@ -84,6 +84,12 @@ bool text_int64(span text, int64_t *out);
 bool text_double(span text, double *out);
 size_t double_text(double d, char buf[VALUE_TEXT]);
 
+/* text_long_double reads what redis-server's INCRBYFLOAT accepts; long_double_text prints as it does: 17 places without
+ * trailing zeros, no -0. */
+#define FLOAT_TEXT 5120 /* the largest long double has 4933 digits, and they are all shown */
+bool text_long_double(span text, long double *out);
+size_t long_double_text(long double v, char buf[FLOAT_TEXT]);
+
 /* --- writing blocks: for the objects of store/ ------------------------------------------------------------------- */
 
 /* What a new block shall hold. Flags follow from the fields. */

@@ -79,6 +79,7 @@ static fr_status take_key(store *st, txn *t, uint32_t db, int32_t wanted, uint64
     fr_status status = SLOT_CLASS(slot) == CLASS_ROW ? row_head(st, t, slot, &h) : block_head(t, slot, &h);
     if (status != FR_OK) return status;
     if (!visible(st, t, db, wanted, META_SPACE(h.meta), &tb)) return FR_OK;
+    if ((SLOT_CLASS(slot) == CLASS_ROW) != (tb != NULL)) return txn_unbelievable(t, "a key is in a space of another kind");
     if (META_KIND(h.meta) == KIND_COUNTER) {
         int64_t value;
         status = counter_live(t, h.off, h.meta, &live, &value, &h.version);
@@ -193,6 +194,7 @@ static uint64_t count_at(const segment *s, uint32_t stripe, uint32_t space) {
 }
 
 static void add_space(txn *t, uint32_t space, uint64_t *keys, uint64_t *expires) {
+    if (space >= t->s->g.spaces) return;
     for (uint32_t i = 0; i < t->s->g.stripes; i++) {
         *keys += txn_ld(t, count_at(t->s, i, space));
         *expires += txn_ld(t, count_at(t->s, i, space) + 8);
@@ -286,6 +288,9 @@ fr_status keyspace_swap(store *st, txn *t, uint32_t a, uint32_t b) {
     uint64_t space_a = txn_ld(t, at_a), space_b = txn_ld(t, at_b);
     if (a >= DATABASES || b >= DATABASES) return FR_DBRANGE;
     if (a == b) return FR_OK;
+    if (space_a >= t->s->g.spaces || space_b >= t->s->g.spaces)
+        return txn_fail(t, FR_DAMAGED, "a database names space %llu of %u",
+                        (unsigned long long)(space_a < t->s->g.spaces ? space_b : space_a), t->s->g.spaces);
     txn_put(t, at_a, space_b);
     txn_put(t, at_b, space_a);
     txn_put(t, t->s->l.spaces + space_a * 8, SPACE_MAKE(SPACE_DB, b));

@@ -20,7 +20,6 @@
 #define LISTPACK_FIELDS 512u /* redis-server's hash-max-listpack-entries and -value */
 #define LISTPACK_VALUE 64u
 #define PACKED_MAX 2048u     /* above the largest slab class of the largest page */
-#define FLOAT_CHARS 1024u    /* longest text that is read as a float */
 
 /* --- packed bodies ------------------------------------------------------------------------------------------------ */
 
@@ -345,38 +344,13 @@ fr_status hash_incr(store *st, txn *t, const key *k, span field, int64_t by, int
     return status == FR_OK ? edit_close(st, t, &ed) : status;
 }
 
-/* text_ldouble is redis-server's string2ld. */
-static bool text_ldouble(span text, long double *out) {
-    char buf[FLOAT_CHARS], *end;
-    if (text.n == 0 || text.n >= sizeof buf || !text.p) return false;
-    memcpy(buf, text.p, text.n);
-    buf[text.n] = '\0';
-    if (buf[0] == ' ' || (buf[0] >= '\t' && buf[0] <= '\r')) return false;
-    errno = 0;
-    *out = strtold(buf, &end);
-    if ((size_t)(end - buf) != text.n || isnan(*out)) return false;
-    return !(errno == ERANGE && (isinf(*out) || *out == 0));
-}
-
 static bool value_ldouble(const value *v, long double *out) {
-    if (v->kind == VALUE_BYTES) return text_ldouble((span){v->p, v->n}, out);
+    if (v->kind == VALUE_BYTES) return text_long_double((span){v->p, v->n}, out);
     *out = (long double)v->i;
     return true;
 }
 
-/* ldouble_text prints as redis-server's ld2string does for people: 17 places, no trailing zeros, no -0. What has more
- * digits than buf takes (from about 1e45 on) is printed with an exponent instead. */
-static size_t ldouble_text(long double d, char buf[64]) {
-    int n = snprintf(buf, 64, "%.17Lf", d);
-    if (n < 0 || n >= 64) return (size_t)snprintf(buf, 64, "%.17Lg", d);
-    while (buf[n - 1] == '0') n--;
-    if (buf[n - 1] == '.') n--;
-    if (n != 2 || memcmp(buf, "-0", 2) != 0) return (size_t)n;
-    buf[0] = '0';
-    return 1;
-}
-
-fr_status hash_incr_float(store *st, txn *t, const key *k, span field, long double by, char buf[64], size_t *n) {
+fr_status hash_incr_float(store *st, txn *t, const key *k, span field, long double by, char buf[FLOAT_TEXT], size_t *n) {
     edit ed;
     spot sp;
     long double now = 0;
@@ -388,7 +362,7 @@ fr_status hash_incr_float(store *st, txn *t, const key *k, span field, long doub
     if (sp.exists && !value_ldouble(&sp.v, &now)) return plain_failure(t, FR_HASHNOTFLOAT);
     now += by;
     if (isnan(now) || isinf(now)) return plain_failure(t, FR_NANINF);
-    *n = ldouble_text(now, buf);
+    *n = long_double_text(now, buf);
     status = edit_put(st, t, &ed, &sp, field, (span){buf, *n});
     return status == FR_OK ? edit_close(st, t, &ed) : status;
 }

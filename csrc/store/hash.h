@@ -41,7 +41,7 @@ fr_status hash_set(store *st, txn *t, const key *k, const field_value *fv, size_
 fr_status hash_delete(store *st, txn *t, const key *k, const span *fields, size_t n, size_t *deleted);
 fr_status hash_length(store *st, txn *t, const key *k, uint64_t *n);
 fr_status hash_incr(store *st, txn *t, const key *k, span field, int64_t by, int64_t *out);
-fr_status hash_incr_float(store *st, txn *t, const key *k, span field, long double by, char buf[64], size_t *n);
+fr_status hash_incr_float(store *st, txn *t, const key *k, span field, long double by, char buf[FLOAT_TEXT], size_t *n);
 /* hash_cas: 1 swapped, 0 different, -1 no such key or field. */
 fr_status hash_cas(store *st, txn *t, const key *k, span field, span expected, span desired, int *outcome);
 

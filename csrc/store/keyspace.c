@@ -306,6 +306,7 @@ fr_status key_put(store *st, txn *t, const key *k, const found *f, uint64_t slot
         if (status != FR_OK) return status;
     }
     key_count(t, k->stripe, k->space, 1, expiry != NO_EXPIRY);
+    touch(st, t, k); /* whatever the policy: OBJECT IDLETIME counts from here */
     return index_insert(t, root_at(t->s, k->stripe), k->stripe, slot);
 }
 

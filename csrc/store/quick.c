@@ -34,7 +34,7 @@ static inline fr_status examine(segment *s, const key *k, uint64_t slot, place *
         return FR_RETRY;
     }
     p->body = BLOCK_HEAD + FR_ALIGN((uint64_t)META_KLEN(p->meta), 8);
-    if (FR_UNLIKELY(p->body + META_VLEN(p->meta) > size)) return FR_RETRY;
+    if (FR_UNLIKELY(p->body + (META_FLAGS(p->meta) & FLAG_INT ? 8 : META_VLEN(p->meta)) > size)) return FR_RETRY;
     if (META_KLEN(p->meta) != k->name.n || !same_bytes(&block[2], k->name.p, k->name.n)) return FR_NOKEY;
     return FR_OK;
 }

@@ -115,7 +115,7 @@ fr_status row_incr(store *st, txn *t, const key *k, span name, int64_t by, int64
     return status == FR_OK ? add_to(st, t, k, tb, c, by, out) : status;
 }
 
-fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double by, char buf[64], size_t *n) {
+fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double by, char buf[FLOAT_TEXT], size_t *n) {
     const table *tb;
     const column *c = NULL;
     found f;

@@ -202,30 +202,7 @@ fr_status str_incr(store *st, txn *t, const key *k, int64_t by, int64_t *out) {
     return store_int(st, t, k, &f, *out);
 }
 
-/* Redis's ld2string(human): %.17Lf without trailing zeros. */
-size_t long_double_text(long double v, char buf[64]) {
-    size_t n = (size_t)snprintf(buf, 64, "%.17Lf", v);
-    if (n >= 64) return (size_t)snprintf(buf, 64, "%.17Lg", v);
-    while (n && buf[n - 1] == '0') n--;
-    if (n && buf[n - 1] == '.') n--;
-    if (n == 2 && buf[0] == '-' && buf[1] == '0') {
-        buf[0] = '0';
-        n = 1;
-    }
-    return n;
-}
-
-bool text_long_double(span text, long double *out) {
-    char buf[256], *end;
-    if (text.n == 0 || text.n >= sizeof buf || text.p[0] == ' ' || (text.p[0] >= '\t' && text.p[0] <= '\r')) return false;
-    memcpy(buf, text.p, text.n);
-    buf[text.n] = 0;
-    errno = 0;
-    *out = strtold(buf, &end);
-    return end == buf + text.n && !isnan(*out) && !(errno == ERANGE && (isinf(*out) || *out == 0));
-}
-
-fr_status str_incr_float(store *st, txn *t, const key *k, long double by, char buf[64], size_t *n) {
+fr_status str_incr_float(store *st, txn *t, const key *k, long double by, char buf[FLOAT_TEXT], size_t *n) {
     found f;
     column *c;
     value v = {.kind = VALUE_NONE};

@@ -31,12 +31,8 @@ fr_status str_set(store *st, txn *t, const key *k, span bytes, const set_options
 
 /* str_incr adds; creates at 0. FR_NOTINT, FR_OVERFLOW. expiry is kept. */
 fr_status str_incr(store *st, txn *t, const key *k, int64_t by, int64_t *out);
-/* str_incr_float: long double arithmetic and text as Redis prints it (%.17Lg trimmed), in buf. */
-fr_status str_incr_float(store *st, txn *t, const key *k, long double by, char buf[64], size_t *n);
-
-/* long_double_text prints as Redis's INCRBYFLOAT does; text_long_double reads what it accepts. */
-size_t long_double_text(long double v, char buf[64]);
-bool text_long_double(span text, long double *out);
+/* str_incr_float: long double arithmetic and text as Redis prints it (%.17Lf trimmed), in buf. */
+fr_status str_incr_float(store *st, txn *t, const key *k, long double by, char buf[FLOAT_TEXT], size_t *n);
 
 fr_status str_append(store *st, txn *t, const key *k, span bytes, uint64_t *length);
 fr_status str_set_range(store *st, txn *t, const key *k, uint64_t at, span bytes, uint64_t *length);

@@ -129,7 +129,7 @@ fr_status row_length(store *st, txn *t, const key *k, uint64_t *n);
 fr_status row_random(store *st, txn *t, const key *k, uint64_t seed, hash_visit each, void *ctx);
 /* row_incr, row_add: of a uint64 column *out holds the 64 bits. */
 fr_status row_incr(store *st, txn *t, const key *k, span column, int64_t by, int64_t *out);
-fr_status row_incr_float(store *st, txn *t, const key *k, span column, long double by, char buf[64], size_t *n);
+fr_status row_incr_float(store *st, txn *t, const key *k, span column, long double by, char buf[FLOAT_TEXT], size_t *n);
 fr_status row_cas(store *st, txn *t, const key *k, span column, span expected, span desired, int *outcome);
 fr_status row_reset_columns(store *st, txn *t, const key *k, const span *columns, size_t n, size_t *changed);
 fr_status row_each(store *st, txn *t, const key *k, hash_visit each, void *ctx);

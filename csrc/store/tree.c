@@ -151,7 +151,10 @@ static fr_status field_give(txn *t, uint64_t slot, hash_visit each, void *ctx) {
     fr_status status = field_head(t, slot, &h);
     if (status == FR_OK) status = block_value(t, &h, &v);
     if (status != FR_OK) return status;
-    return each(ctx, (span){SEG_AT(t->s, h.off + block_name_at(h.meta), char), META_KLEN(h.meta)}, &v);
+    status = each(ctx, (span){SEG_AT(t->s, h.off + block_name_at(h.meta), char), META_KLEN(h.meta)}, &v);
+    /* A field may have begun the overlay after the header was read: what the journal said counts while it stands. */
+    bool overlays = t->mode == TXN_READ && t->in.jstripe != NO_STRIPE;
+    return FR_UNLIKELY(status == FR_OK && overlays) && !guard_holds(t->s, &t->in) ? FR_RETRY : status;
 }
 
 /* A walk over garbage is bounded but long: a reader asks now and then whether it has lost its race already. */
@@ -309,6 +312,8 @@ static fr_status free_fields(txn *t, const tree *tr, unsigned limit, unsigned *f
         index_walk(t, tr->body + BODY_ROOT, &cursor, slots, offs);
         for (uint32_t i = 0; status == FR_OK && i < QUAD_SLOTS; i++) {
             if (slots[i] == 0) continue;
+            head h;
+            if ((status = field_head(t, slots[i], &h)) != FR_OK) break;
             txn_put(t, offs[i], 0);
             status = block_release(t, tr->home, slots[i]);
             ++*freed;
@@ -365,8 +370,10 @@ static fr_status census_field(void *ctx, uint64_t slot) {
     if (!(META_FLAGS(h.meta) & FLAG_EXTENTS)) return FR_OK;
     uint64_t body = h.off + block_body_at(h.meta), count = txn_ld(c->t, body);
     for (uint64_t i = 1; i <= count; i++) {
-        uint64_t word = txn_ld(c->t, body + 8 * i);
-        heap_mark(c->m, c->t->s, (word & UINT64_C(0xffffffff)) << 4, CLASS_RUN, (word >> 32) * c->t->s->g.page_size);
+        uint64_t word = txn_ld(c->t, body + 8 * i), off = (word & UINT64_C(0xffffffff)) << 4;
+        uint64_t n = (word >> 32) * c->t->s->g.page_size;
+        if (!segment_holds(c->t->s, off, n)) return txn_unbelievable(c->t, "an extent lies outside the segment");
+        heap_mark(c->m, c->t->s, off, CLASS_RUN, n);
     }
     return FR_OK;
 }

@@ -78,11 +78,11 @@ static fr_status present(context *c, long double *v) {
     fr_status status = str_get(c->st, c->t, &c->keys[0], &old, &found);
     *v = 0;
     if (status != FR_OK || !found) return status;
-    if (old.kind != VALUE_BYTES) return text_float(value_text(&old, buf), v) ? FR_OK : FR_NOTFLOAT;
+    if (old.kind != VALUE_BYTES) return text_long_double(value_text(&old, buf), v) ? FR_OK : FR_NOTFLOAT;
     if (old.n >= sizeof text) return FR_NOTFLOAT;
     status = value_copy(c->st->s, &old, 0, old.n, text);
     if (status != FR_OK) return status;
-    return text_float((span){text, old.n}, v) ? FR_OK : FR_NOTFLOAT;
+    return text_long_double((span){text, old.n}, v) ? FR_OK : FR_NOTFLOAT;
 }
 
 /* answer_float: a double in RESP3, a bulk string in RESP2; Redis's %.17Lg without an exponent, zeros trimmed. */
@@ -109,7 +109,7 @@ static fr_status set_expiry(context *c, const struct increx *x) {
 
 static fr_status increx_float(context *c, const struct increx *x) {
     long double by = 1, low = -INFINITY, high = INFINITY, now, next;
-    char buf[64];
+    char buf[FLOAT_TEXT];
     size_t n;
     fr_status status = optional_float(c, x->by, &by);
     if (status == FR_OK) status = optional_float(c, x->low, &low);

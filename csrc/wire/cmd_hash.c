@@ -53,7 +53,7 @@ fr_status cmd_hincrby(context *c) {
 
 fr_status cmd_hincrbyfloat(context *c) {
     long double by;
-    char buf[64];
+    char buf[FLOAT_TEXT];
     size_t n;
     fr_status status = arg_float(c, 3, &by);
     if (status != FR_OK) return status;

@@ -300,7 +300,7 @@ static fr_status must_be_string(context *c) {
 
 fr_status cmd_incrbyfloat(context *c) {
     long double by;
-    char buf[64];
+    char buf[FLOAT_TEXT];
     size_t n;
     fr_status status = arg_float(c, 2, &by);
     if (status != FR_OK) {

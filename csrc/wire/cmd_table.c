@@ -133,7 +133,7 @@ static fr_status answer_table_row(context *c, span name, size_t *n) {
     struct columns x = {.c = c};
     size_t start = reply_mark(c->out);
     fr_status status = key_route(c->st, 0, name, &k, c->err);
-    if (status != FR_OK) return status;
+    if (status != FR_OK || k.table == NO_TABLE) return status; /* dropped meanwhile */
     reply_array(c->out, 2);
     reply_bulk(c->out, name);
     size_t mark = reply_open(c->out);

@@ -11,7 +11,6 @@
 
 #include "wire/command.h"
 
-#define FLOAT_TEXT_MAX 5120u /* Redis: MAX_LONG_DOUBLE_CHARS */
 
 fr_status fail(context *c, fr_status status, const char *format, ...) {
     va_list args;
@@ -45,22 +44,8 @@ fr_status arg_range(context *c, uint32_t i, int64_t min, int64_t max, int64_t *o
     return fail(c, FR_RANGE, "value is out of range, value must between %lld and %lld", (long long)min, (long long)max);
 }
 
-bool text_float(span text, long double *out) {
-    char buf[FLOAT_TEXT_MAX];
-    if (!text.n || text.n >= sizeof buf) return false;
-    memcpy(buf, text.p, text.n);
-    buf[text.n] = 0;
-    char *end;
-    errno = 0;
-    long double v = strtold(buf, &end);
-    if (isspace((unsigned char)buf[0]) || (size_t)(end - buf) != text.n || isnan(v)) return false;
-    if (errno == ERANGE && (isinf(v) || fpclassify(v) == FP_ZERO)) return false;
-    *out = v;
-    return errno != EINVAL;
-}
-
 fr_status arg_float(context *c, uint32_t i, long double *out) {
-    return text_float(c->argv[i], out) ? FR_OK : FR_NOTFLOAT;
+    return text_long_double(c->argv[i], out) ? FR_OK : FR_NOTFLOAT;
 }
 
 fr_status arg_db(context *c, uint32_t i, uint32_t *out) {

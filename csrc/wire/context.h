@@ -55,7 +55,7 @@ fr_status arg_range(context *c, uint32_t i, int64_t min, int64_t max, int64_t *o
 fr_status arg_float(context *c, uint32_t i, long double *out);                          /* FR_NOTFLOAT */
 fr_status arg_db(context *c, uint32_t i, uint32_t *out);                                /* FR_DBRANGE */
 fr_status arg_cursor(context *c, uint32_t i, uint64_t *out);
-bool text_float(span text, long double *out); /* Redis's string2ld */
+bool text_long_double(span text, long double *out); /* Redis's string2ld */
 
 /* An expiry as an option names it. */
 enum expiry_unit { EXPIRY_SECONDS = 0, EXPIRY_MS = 1, EXPIRY_ABSOLUTE = 2 }; /* bits */

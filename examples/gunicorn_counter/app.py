@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import fridge
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse
+    from _typeshed.wsgi import StartResponse
 
 # Opened before the workers are forked (preload_app): handles are safe to use after fork.
 f = fridge.open(name="gunicorn_counter")

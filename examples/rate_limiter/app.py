@@ -28,7 +28,7 @@ import fridge
 from fridge.errors import TableFullError
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse
+    from _typeshed.wsgi import StartResponse
 
 ROWS = 100_000
 COLUMNS = {"count": "int32", "reset": "int64"}

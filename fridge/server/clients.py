@@ -1,7 +1,7 @@
 """The server's clients, over all workers: one line each in a hash of the segment's system database.
 
-A worker writes a client's line when it comes, when it is renamed and, while there are other workers to read it, once a
-second; it deletes the line when the client goes. CLIENT LIST reads the hash; CLIENT KILL leaves the ids that other
+A worker writes a client's line when it comes and, while there are other workers to read it, once a second; it deletes
+the line when the client goes. CLIENT LIST reads the hash; CLIENT KILL leaves the ids that other
 workers own in a second hash and changes settings_version, which every worker watches. A write that meets a held latch is
 not waited for: the line is written at the next tick.
 """
@@ -69,28 +69,31 @@ class ClientRegistry:
         self._segment, self._run_id, self.worker = segment, run_id, worker
         self._unwritten: dict[int, bytes | None] = {}
 
-    def put(self, client_id: int, text: str) -> None:
-        """Write (or rewrite) a client's line."""
-        self._write(client_id, ClientLine(client_id, self.worker, text).encode())
+    def put(self, client_id: int, text: str) -> bool:
+        """Write (or rewrite) a client's line; whether it could be written at once."""
+        return self._write(client_id, ClientLine(client_id, self.worker, text).encode())
 
     def drop(self, client_id: int) -> None:
         """Delete a client's line."""
         self._write(client_id, None)
 
     def flush(self) -> None:
-        """Write what could not be written before."""
+        """Write what could not be written before. Stops at the first that cannot be written now either."""
         for client_id, data in list(self._unwritten.items()):
-            self._write(client_id, data)
+            if not self._write(client_id, data):
+                return
 
-    def _write(self, client_id: int, data: bytes | None) -> None:
+    def _write(self, client_id: int, data: bytes | None) -> bool:
         try:
             if data is None:
                 self._segment.system_hdel(self._run_id.clients, str(client_id))
             else:
                 self._segment.system_hset(self._run_id.clients, str(client_id), data)
-            self._unwritten.pop(client_id, None)
         except FridgeError:
             self._unwritten[client_id] = data
+            return False
+        self._unwritten.pop(client_id, None)
+        return True
 
     def count(self) -> int:
         """Clients of the whole server."""

@@ -130,10 +130,11 @@ class Worker:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
     def publish_clients(self) -> None:
-        """Write the lines of this worker's clients as they are now."""
+        """Write the lines of this worker's clients as they are now, until one meets a held latch: each waits 1 ms for it."""
         now = self.loop.time()
         for connection in self.connections.values():
-            self.registry.put(connection.id, connection.line(now))
+            if not self.registry.put(connection.id, connection.line(now)):
+                return
 
     # --- now and then ---
 

@@ -34,7 +34,7 @@ struct op {
     int64_t number;
     uint64_t size;
     value v;
-    char text[4096];
+    char text[FLOAT_TEXT];
     size_t text_n;
 };
 
@@ -162,7 +162,7 @@ static inline fr_status try_hset(store *st, const char *name, const char *field,
 }
 /* The field's text, "(nil)" when it is absent. Good until the next call. */
 static inline const char *hget(store *st, const char *name, const char *field) {
-    static char text[4097];
+    static char text[FLOAT_TEXT + 1];
     op o = {.run = do_hget, .name = name, .field = text_of(field)};
     CHECK_STATUS(read_op(st, &o), FR_OK);
     memcpy(text, o.flag ? o.text : "(nil)", o.flag ? o.text_n : 5);

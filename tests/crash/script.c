@@ -140,7 +140,7 @@ static fr_status do_incr(store *st, txn *t, const call *c) {
 
 static fr_status do_incrf(store *st, txn *t, const call *c) {
     key k;
-    char buf[64];
+    char buf[FLOAT_TEXT];
     size_t n;
     long double by = 0;
     fr_status status = route(c, 1, &k);
@@ -256,7 +256,7 @@ static fr_status do_hincr(store *st, txn *t, const call *c) {
 
 static fr_status do_hincrf(store *st, txn *t, const call *c) {
     key k;
-    char buf[64];
+    char buf[FLOAT_TEXT];
     size_t n;
     long double by = 0;
     fr_status status = route(c, 1, &k);
