@@ -443,10 +443,9 @@ uint32_t fridge_table_next(store *st, uint32_t from, fridge_table *out) {
 /* --- sessions ------------------------------------------------------------------------------------------------------- */
 
 uint64_t fridge_feed(struct session *s, const char *data, size_t n, const char **out) {
-    session_facts facts = {.query_bytes = 0};
     feed_result result = session_feed(s, data, n, clock_boot_ms(), clock_wall_ms());
     uint64_t bytes = session_output(s, out);
     if (bytes) session_sent(s, bytes); /* all of it: what was handed out stays where it is until the next feed */
-    if (result == FEED_MORE) session_describe(s, &facts);
-    return (uint64_t)result | (facts.query_bytes ? 8 : 0) | bytes << 4;
+    bool holds = result == FEED_MORE && session_held(s);
+    return (uint64_t)result | (holds ? 8 : 0) | bytes << 4;
 }

@@ -3,6 +3,7 @@
 
 #include "hot_try.h"
 #include "store/column.h"
+#include "store/quick.h"
 
 /* --- tables ------------------------------------------------------------------------------------------------------- */
 
@@ -92,25 +93,6 @@ static fr_status row_add_op(store *st, txn *t, void *ctx) {
     return status == FR_OK ? row_add(st, t, &c->k, c->column, c->by, &c->out) : status;
 }
 
-/* row_add_in_place: an integer of a row that is there and never expires; FR_RETRY for every other case. */
-HOT fr_status row_add_in_place(store *st, txn *t, void *ctx) {
-    row_call *c = ctx;
-    const column *at = &c->tb->schema.column[c->column];
-    found f;
-    uint64_t bits;
-    if (FR_UNLIKELY(!key_current(st, &c->k) || c->tb->state != TABLE_LIVE)) return FR_RETRY;
-    fr_status status = key_write_begin(st, t, &c->k, &f);
-    if (FR_UNLIKELY(status != FR_OK)) return status;
-    if (FR_UNLIKELY(!f.exists || f.expiry != NO_EXPIRY)) return FR_RETRY;
-    uint64_t word_at = f.off + (at->offset & ~UINT32_C(7)), word = txn_ld(t, word_at);
-    status = column_add(t, c->tb, at, column_from_word(at, word), c->by, &bits);
-    if (FR_UNLIKELY(status != FR_OK)) return status;
-    c->out = (int64_t)bits;
-    block_change(t, c->k.stripe, f.off, word_at, column_into_word(at, word, bits));
-    key_changed(t, &c->k);
-    return FR_OK;
-}
-
 static span column_name(const row_call *c) {
     const column *at = &c->tb->schema.column[c->column];
     return (span){at->name, at->name_n};
@@ -194,10 +176,11 @@ fr_status hot_row_add(store *st, table *tb, span name, uint32_t column, int64_t 
     c.by = by;
     fr_status status = row_begin(st, &c, name, err);
     if (FR_UNLIKELY(status != FR_OK)) return status;
-    status = FR_RETRY;
-    if (FR_LIKELY(!wait && column < tb->schema.columns && column_is_integer(&tb->schema.column[column])))
-        status = write_one(st, &c.k, 0, row_add_in_place, &c, false, err);
-    if (FR_UNLIKELY(status == FR_RETRY)) status = write_one(st, &c.k, now_for(st, &c.k), row_add_op, &c, wait, err);
+    if (FR_LIKELY(!wait && column < tb->schema.columns && column_is_integer(&tb->schema.column[column]))) {
+        status = quick_row_add(st, &c.k, tb, &tb->schema.column[column], by, out);
+        if (FR_LIKELY(status != FR_RETRY)) return err->status = status;
+    }
+    status = write_one(st, &c.k, now_for(st, &c.k), row_add_op, &c, wait, err);
     *out = c.out;
     return status;
 }

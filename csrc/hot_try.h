@@ -102,6 +102,7 @@ HOT bool has_policy(const store *st) { return ld8(&segment_super(st->s)->shared_
 
 HOT bool may_expire(const store *st, const key *k, uint32_t space) {
     segment *s = st->s;
+    if (FR_UNLIKELY(space >= s->g.spaces)) return true; /* a damaged header */
     uint64_t at = s->l.counts + ((uint64_t)k->stripe * s->g.spaces + space) * sizeof(space_count) + offsetof(space_count, expires);
     return ld8(SEG_AT(s, at, uint64_t)) != 0;
 }

@@ -64,7 +64,7 @@ static bool mark_or_take(uint32_t *word, uint32_t mine, uint32_t *seen) {
 }
 
 static fr_status name_owner(segment *s, uint32_t number, uint32_t word, fr_error *err) {
-    const proc *p = SEG_AT(s, s->l.procs, proc) + LATCH_SLOT(word);
+    const proc *p = SEG_AT(s, s->l.procs, proc) + (LATCH_SLOT(word) < s->g.slots ? LATCH_SLOT(word) : 0);
     snprintf(err->text, sizeof err->text,
              "a live process (slot %u, pid %llu) holds latch %u; nothing was changed, try again", LATCH_SLOT(word),
              (unsigned long long)ld8(&p->pid), number);

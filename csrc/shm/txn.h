@@ -263,4 +263,9 @@ fr_status txn_check(segment *s, uint32_t number, fr_error *err);
 /* txn_fail fills t->err and returns status. */
 fr_status txn_fail(txn *t, fr_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* txn_unbelievable: what cannot be; a reader has lost a race, a writer has found damage. */
+static inline fr_status txn_unbelievable(txn *t, const char *what) {
+    return t->mode == TXN_READ ? FR_RETRY : txn_fail(t, FR_DAMAGED, "%s", what);
+}
+
 #endif

@@ -352,12 +352,18 @@ fr_status image_write(txn *t, const table *tb, const key *k, const found *f, con
     return f->exists || f->dead ? image_replace(t, tb, k, f, image) : image_insert(t, tb, k, image);
 }
 
+static fr_status release_name(txn *t, uint32_t stripe, const found *f) {
+    head row = {.off = f->off, .meta = f->meta}, name;
+    fr_status status = long_name(t, &row, &name);
+    return status == FR_OK ? block_release(t, stripe, txn_ld(t, f->off + NAME_AT)) : status;
+}
+
 fr_status row_delete(store *st, txn *t, const key *k, const found *f) {
     const table *tb = image_table(st, f->off, META_SPACE(f->meta));
     if (!tb) return image_unbelievable(t, f->off, "is of no table");
     fr_status status = txn_pool(t, table_pool(tb));
     if (status == FR_OK && META_KLEN(f->meta) > ROW_NAME_INLINE)
-        status = block_release(t, k->stripe, txn_ld(t, f->off + NAME_AT));
+        status = release_name(t, k->stripe, f);
     if (status != FR_OK) return status;
     uint64_t at = tb->descriptor + TABLE_ROWS, number = image_number(tb, f->off);
     txn_put(t, f->slot_off, 0);

@@ -145,11 +145,14 @@ static fr_status consider(store *st, txn *t, const key *k, uint64_t slot_off, ui
     *version = h.version;
     uint32_t space = META_SPACE(h.meta);
     if (FR_UNLIKELY(row)) {
-        if (space != k->space || !row_named(st, t, &h, k->name)) return FR_OK;
+        const table *tb = st->tables[k->table];
+        if (space != k->space || !tb || !row_named(st, t, &h, k->name)) return FR_OK;
+        if (FR_UNLIKELY(!table_has_image(tb, h.off))) return txn_unbelievable(t, "a row lies outside its table");
     } else {
         bool counter = FR_UNLIKELY(space == SPACE_COUNTERS) && k->db == 0;
         if (FR_UNLIKELY(space != k->space && !counter && !stale_space(t->s, space))) return FR_OK;
         if (!block_named(t, &h, k->name)) return FR_OK;
+        if (FR_UNLIKELY(counter != (META_KIND(h.meta) == KIND_COUNTER))) return txn_unbelievable(t, "a key's kind and its space differ");
         if (counter) {
             f->counter = h.off;
             bool live;
@@ -264,6 +267,7 @@ fr_status key_write_begin(store *st, txn *t, const key *k, found *f) {
 
 void key_count(txn *t, uint32_t stripe, uint32_t space, int64_t keys, int64_t expires) {
     uint64_t at = t->s->l.counts + ((uint64_t)stripe * t->s->g.spaces + space) * sizeof(space_count);
+    if (FR_UNLIKELY(space >= t->s->g.spaces)) return; /* a block that names no space is counted nowhere */
     if (keys) txn_put(t, at, txn_ld(t, at) + (uint64_t)keys);
     if (expires) txn_put(t, at + 8, txn_ld(t, at + 8) + (uint64_t)expires);
 }
@@ -341,19 +345,22 @@ static bool expire_allowed(uint64_t present, uint64_t at, unsigned conditions) {
 
 /* The body of a string or packed hash as parts of a draft; extents become one part each. */
 #define BODY_PARTS 200
-static size_t body_parts(txn *t, const head *h, span parts[BODY_PARTS]) {
+static fr_status body_parts(txn *t, const head *h, span parts[BODY_PARTS], size_t *n) {
     uint64_t body = h->off + block_body_at(h->meta), left = META_VLEN(h->meta);
+    *n = 1;
     if (!(META_FLAGS(h->meta) & FLAG_EXTENTS)) {
         parts[0] = (span){txn_bytes(t, body, left), left};
-        return 1;
+        return parts[0].p ? FR_OK : FR_NOSPACE;
     }
-    size_t n = 0;
-    for (uint64_t count = txn_ld(t, body); n < count && n < BODY_PARTS && left; n++) {
-        uint64_t word = txn_ld(t, body + 8 + 8 * n), bytes = (word >> 32) * t->s->g.page_size;
-        parts[n] = (span){SEG_AT(t->s, (word & UINT64_C(0xffffffff)) << 4, const char), bytes < left ? bytes : left};
-        left -= parts[n].n;
+    uint64_t count = txn_ld(t, body);
+    for (*n = 0; *n < count && *n < BODY_PARTS && left; ++*n) {
+        uint64_t word = txn_ld(t, body + 8 + 8 * *n), off = (word & UINT64_C(0xffffffff)) << 4;
+        uint64_t bytes = (word >> 32) * t->s->g.page_size;
+        if (!segment_holds(t->s, off, bytes)) return txn_unbelievable(t, "an extent lies outside the segment");
+        parts[*n] = (span){SEG_AT(t->s, off, const char), bytes < left ? bytes : left};
+        left -= parts[*n].n;
     }
-    return n;
+    return left ? txn_unbelievable(t, "a value's extents are too short for it") : FR_OK;
 }
 
 /* Writes the same content as a new block of key k with this expiry. Strings and packed hashes. */
@@ -364,7 +371,8 @@ static fr_status clone(txn *t, const head *h, const key *k, uint64_t expiry, uin
         d.is_int = true;
         d.i = (int64_t)txn_ld(t, h->off + block_body_at(h->meta));
     } else {
-        d.part_count = body_parts(t, h, parts);
+        fr_status status = body_parts(t, h, parts, &d.part_count);
+        if (status != FR_OK) return status;
         d.parts = parts;
     }
     return block_write(t, k->stripe, &d, slot);

@@ -2,6 +2,7 @@
 #include "store/quick.h"
 
 #include "shm/index.h"
+#include "store/column.h"
 
 /* Where a key's block is, as the stripe's index says now. */
 typedef struct place {
@@ -39,7 +40,22 @@ static inline fr_status examine(segment *s, const key *k, uint64_t slot, place *
     return FR_OK;
 }
 
-static fr_status find(segment *s, const key *k, place *p) {
+/* The same for a row: one of the table's images, of its present space, with a short name and no expiry. */
+static inline fr_status examine_row(segment *s, const key *k, const table *tb, uint64_t slot, place *p) {
+    uint64_t at = SLOT_OFF(slot) - tb->rows_off;
+    p->off = SLOT_OFF(slot);
+    if (FR_UNLIKELY(SLOT_CLASS(slot) != CLASS_ROW)) return FR_RETRY; /* another kind's: p->off is not to be looked at */
+    if (FR_UNLIKELY(at >= tb->images * tb->stride || at % tb->stride || !segment_holds(s, p->off, tb->stride))) return FR_RETRY;
+    const uint64_t *image = SEG_AT(s, p->off, uint64_t);
+    p->version = ld8(&image[0]);
+    p->meta = ld8(&image[1]);
+    if (FR_UNLIKELY(p->version & 1 || META_KIND(p->meta) != KIND_ROW || META_SPACE(p->meta) != k->space)) return FR_RETRY;
+    if (FR_UNLIKELY(k->name.n > ROW_NAME_INLINE || ld8(&image[2]) != NO_EXPIRY)) return FR_RETRY;
+    return META_KLEN(p->meta) == k->name.n && same_bytes(&image[3], k->name.p, k->name.n) ? FR_OK : FR_NOKEY;
+}
+
+/* tb: NULL for a string. */
+__attribute__((always_inline)) static inline fr_status find(segment *s, const key *k, const table *tb, place *p) {
     uint32_t tag = INDEX_TAG(k->hash);
     p->st = segment_stripe(s, k->stripe);
     p->seq = ld8(&p->st->seq);
@@ -52,7 +68,7 @@ static fr_status find(segment *s, const key *k, place *p) {
             p->slot = ld8(&bucket[i]);
             if (FR_LIKELY(SLOT_TAG(p->slot) != tag || p->slot == 0)) continue;
             p->slot_at = &bucket[i];
-            fr_status status = examine(s, k, p->slot, p);
+            fr_status status = tb ? examine_row(s, k, tb, p->slot, p) : examine(s, k, p->slot, p);
             if (FR_LIKELY(status != FR_NOKEY)) return status;
             /* another key's, or the key's no longer: a stale word leads to a block that has got another owner */
             if (ld8(p->slot_at) != p->slot || ld8(SEG_AT(s, p->off, uint64_t)) != p->version) return FR_RETRY;
@@ -64,7 +80,7 @@ static fr_status find(segment *s, const key *k, place *p) {
 fr_status quick_get(store *st, const key *k, quick_value *out) {
     place p;
     if (FR_UNLIKELY(k->table != NO_TABLE || ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
-    fr_status status = find(st->s, k, &p);
+    fr_status status = find(st->s, k, NULL, &p);
     if (FR_UNLIKELY(status != FR_OK)) return status;
     out->slot_at = p.slot_at;
     out->slot = p.slot;
@@ -85,7 +101,7 @@ fr_status quick_get(store *st, const key *k, quick_value *out) {
 static inline bool begin(store *st, const key *k) {
     segment *s = st->s;
     superblock *super = segment_super(s);
-    if (FR_UNLIKELY(s->readonly || s->me->word == 0 || k->table != NO_TABLE)) return false;
+    if (FR_UNLIKELY(s->readonly || s->me->word == 0)) return false;
     if (FR_UNLIKELY(ld8(&super->damaged) || ld8(&super->shared_settings[SETTING_POLICY]) || ld8(&super->doorbells))) return false;
     if (FR_UNLIKELY(!latch_try(s, k->stripe))) return false;
     if (FR_LIKELY(key_current(st, k))) return true;
@@ -125,8 +141,8 @@ fr_status quick_set(store *st, const key *k, span bytes) {
     int64_t i;
     uint32_t n = (uint32_t)(FR_ALIGN(bytes.n, 8) / 8);
     if (FR_UNLIKELY(bytes.n == 0 || bytes.n > OVERWRITE_MAX || n + 1 > st->s->g.journal_records)) return FR_RETRY;
-    if (FR_UNLIKELY(!begin(st, k))) return FR_RETRY;
-    fr_status status = find(st->s, k, &p);
+    if (FR_UNLIKELY(k->table != NO_TABLE || !begin(st, k))) return FR_RETRY;
+    fr_status status = find(st->s, k, NULL, &p);
     bool is_int = bytes.n <= 20 && text_int64(bytes, &i);
     if (status == FR_OK && is_int != (bool)(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
     if (status == FR_OK && !is_int && META_VLEN(p.meta) != bytes.n) status = FR_RETRY;
@@ -141,13 +157,39 @@ fr_status quick_set(store *st, const key *k, span bytes) {
 
 fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out) {
     place p;
-    if (FR_UNLIKELY(!begin(st, k))) return FR_RETRY;
-    fr_status status = find(st->s, k, &p);
+    if (FR_UNLIKELY(k->table != NO_TABLE || !begin(st, k))) return FR_RETRY;
+    fr_status status = find(st->s, k, NULL, &p);
     if (status == FR_OK && !(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
     if (FR_LIKELY(status == FR_OK)) {
         int64_t now = (int64_t)ld8(SEG_AT(st->s, p.off + p.body, uint64_t));
         if (FR_UNLIKELY(__builtin_add_overflow(now, by, out))) status = FR_OVERFLOW;
         else commit(st->s, &p, (const uint64_t *)out, 1);
+    }
+    return finish(st->s, k, status);
+}
+
+/* Does v fit a column of this type? uint64 is left to the general path. */
+static inline bool fits_column(const column *c, int64_t v) {
+    if (c->type == COLUMN_INT64) return true;
+    unsigned bits = c->size * 8;
+    if (c->type < COLUMN_INT64) return v >= -(INT64_C(1) << (bits - 1)) && v < INT64_C(1) << (bits - 1);
+    return c->type < COLUMN_UINT64 && v >= 0 && v < INT64_C(1) << bits;
+}
+
+fr_status quick_row_add(store *st, const key *k, const table *tb, const column *c, int64_t by, int64_t *out) {
+    place p;
+    if (FR_UNLIKELY(!begin(st, k))) return FR_RETRY;
+    fr_status status = find(st->s, k, tb, &p);
+    if (FR_LIKELY(status == FR_OK)) {
+        p.body = c->offset & ~UINT32_C(7);
+        uint64_t word = ld8(SEG_AT(st->s, p.off + p.body, uint64_t)), changed;
+        int64_t now = (int64_t)column_from_word(c, word);
+        if (FR_UNLIKELY(__builtin_add_overflow(now, by, out) || !fits_column(c, *out))) {
+            status = FR_RETRY;
+        } else {
+            changed = column_into_word(c, word, (uint64_t)*out);
+            commit(st->s, &p, &changed, 1);
+        }
     }
     return finish(st->s, k, status);
 }

@@ -1,4 +1,5 @@
-/* quick.h - the three commonest calls in a straight line: get, overwrite and increment of a short string that exists.
+/* quick.h - the commonest calls in a straight line: get, overwrite and increment of a short string that exists, and adding
+ * to an integer column of a row that exists.
  *
  * What transactions do in general (txn.h), these do for one key, one stripe, one block that is changed in place: the same
  * latch, the same journal, the same commit store, the same order of stores; only the write set is gone, because what will
@@ -13,7 +14,7 @@
 #ifndef FRIDGE_STORE_QUICK_H
 #define FRIDGE_STORE_QUICK_H
 
-#include "store/keyspace.h"
+#include "store/table.h"
 
 /* A value where it lies. Copy it, then ask quick_holds: false means that the copy may be torn. */
 typedef struct quick_value {
@@ -35,5 +36,8 @@ static inline bool quick_holds(const quick_value *v) {
 
 fr_status quick_set(store *st, const key *k, span bytes);
 fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out);
+
+/* quick_row_add: k is a row's key of table tb. FR_RETRY too for an overflow (the general call says it in words). */
+fr_status quick_row_add(store *st, const key *k, const table *tb, const column *c, int64_t by, int64_t *out);
 
 #endif

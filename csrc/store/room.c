@@ -9,6 +9,7 @@
 #include "store/keyspace.h"
 #include "store/table.h"
 
+#define SAMPLE_QUADS 16  /* looked at under one latch in a housekeeper's sample; it goes on while it finds something */
 #define BATCH 4          /* deletions in one transaction, */
 #define BATCH_RECORDS 12 /* as long as one more, which takes at most these, would not spill */
 #define EVICTIONS 128    /* of one operation, then OOM */
@@ -103,7 +104,7 @@ fr_status room_reclaim(store *st, uint32_t stripe, uint64_t now_ms, uint64_t dea
         txn_init(&t, st->s, err);
         fr_status status = txn_begin_one(&t, now_ms, deadline_ms, stripe);
         if (status != FR_OK) return status;
-        status = reclaim_batch(st, &t, stripe, walk, 64, &n);
+        status = reclaim_batch(st, &t, stripe, walk, limit < 64 ? SAMPLE_QUADS : 64, &n);
         status = finish(&t, status);
         if (status != FR_OK) {
             *walk = from;
@@ -111,7 +112,7 @@ fr_status room_reclaim(store *st, uint32_t stripe, uint64_t now_ms, uint64_t dea
         }
         stat_add(st->s, STAT_expired_keys, n);
         *freed += n;
-        if (n == 0 && limit < 64) break; /* a housekeeper's sample: 64 quads without a dead key are enough */
+        if (n == 0 && limit < 64) break; /* a housekeeper's sample */
     }
     return FR_OK;
 }
@@ -281,11 +282,24 @@ fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, c
 
 /* --- the housekeeper's step --------------------------------------------------------------------------------------------- */
 
+/* Can a key of the stripe be dead? The counts say so without a look at any key: an idle server's memory stays untouched. */
+static bool worth_a_look(const store *st, uint32_t stripe) {
+    const segment *s = st->s;
+    const space_count *counts = SEG_AT(s, s->l.counts, space_count) + (uint64_t)stripe * s->g.spaces;
+    for (uint32_t i = 0; i < s->g.spaces; i++) {
+        unsigned kind = SPACE_KIND(space_word(s, i));
+        if (kind != SPACE_TABLE && ld8(&counts[i].expires)) return true;
+        if (kind == SPACE_STALE && ld8(&counts[i].keys)) return true;
+    }
+    return false;
+}
+
 /* A sample of one stripe; its sweep word says where to go on, and any value in it is harmless. */
 static unsigned tick_stripe(store *st, uint32_t stripe, uint64_t now_ms, unsigned limit, fr_error *err) {
     uint64_t *sweep = &segment_stripe(st->s, stripe)->sweep, walk = ld8(sweep) & 0xffffff;
     unsigned freed = 0, trash = 0;
-    if (room_reclaim(st, stripe, now_ms, now_ms + 1, limit < 63 ? limit : 63, &walk, &freed, err) == FR_OK) {
+    if (worth_a_look(st, stripe) &&
+        room_reclaim(st, stripe, now_ms, now_ms + 1, limit < 63 ? limit : 63, &walk, &freed, err) == FR_OK) {
         st8(sweep, walk == UINT64_MAX ? 0 : walk);
     }
     reclaim_trash(st, stripe, now_ms, now_ms + 1, 64, &trash, err);

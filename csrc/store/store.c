@@ -1,6 +1,7 @@
 /* store.c - see store.h: opening, and the two loops through which every operation runs. */
 #include "store/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "store/keyspace.h"
@@ -75,6 +76,14 @@ static fr_status reclaim_rows(store *st, uint64_t now_ms, bool *tried, fr_error 
     return FR_OK;
 }
 
+/* So many attempts only a damaged segment needs, or a pool that others empty as fast as it is filled. */
+static fr_status no_end(fr_status status, fr_error *err) {
+    err->text[0] = 0;
+    if (status == FR_GROW) return FR_OOM;
+    snprintf(err->text, sizeof err->text, "an operation did not come to an end in %d attempts", WRITE_ATTEMPTS);
+    return FR_DAMAGED;
+}
+
 fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *stripes, store_op op, void *ctx,
                       fr_error *err) {
     txn t;
@@ -96,6 +105,7 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
         }
     }
     txn_end(&t);
+    if (FR_UNLIKELY(status >= FR_RETRY && status <= FR_RELOCK)) status = no_end(status, err);
     return err->status = status;
 }
 

@@ -252,6 +252,7 @@ static fr_status audit_slot(audit *a, uint64_t slot) {
     fr_status status = row_head(a->st, a->t, slot, &h);
     if (status == FR_OK) status = name_image(a, (off - tb->rows_off) / tb->stride);
     if (status == FR_OK) status = audit_name(a, &h);
+    if (status != FR_OK) return status;
     a->rows++;
     a->keys += META_SPACE(h.meta) == space_of(a->st, tb);
     return status;

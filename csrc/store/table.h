@@ -170,6 +170,11 @@ fr_status table_check(store *st, heap_marks *m, fr_error *err);
 #define TABLE_STATE 72u
 #define TABLE_REFUSED 160u
 
+/* Can there be an image of this table at `off`? Alignment is not asked for: what begins here ends within the table. */
+static inline bool table_has_image(const table *tb, uint64_t off) {
+    return off >= tb->rows_off && off <= tb->rows_off + (tb->images - 1) * tb->stride;
+}
+
 /* The row pool latch that a table shares with every POOL_LATCHES-th other. */
 static inline uint32_t table_pool(const table *tb) { return tb->number % POOL_LATCHES; }
 

@@ -27,11 +27,6 @@ typedef struct tree_place {
     head h;
 } tree_place;
 
-/* What cannot be: a reader has lost a race, a writer has found damage. */
-static inline fr_status txn_unbelievable(txn *t, const char *what) {
-    return t->mode == TXN_READ ? FR_RETRY : txn_fail(t, FR_DAMAGED, "%s", what);
-}
-
 /* tree_open reads the header. FR_RELOCK for a writer that does not hold the fields' stripe. */
 fr_status tree_open(txn *t, uint32_t stripe, uint64_t off, uint64_t meta, tree *tr);
 fr_status tree_find(txn *t, const tree *tr, span field, tree_place *at);

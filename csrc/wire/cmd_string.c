@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "store/quick.h"
 #include "wire/command.h"
 
 /* --- reading ----------------------------------------------------------------------------------------------------- */
@@ -310,6 +311,45 @@ fr_status cmd_incrbyfloat(context *c) {
     status = str_incr_float(c->st, c->t, &c->keys[0], by, buf, &n);
     if (status == FR_OK) reply_bulk(c->out, (span){buf, n});
     return status;
+}
+
+/* --- the straight line ------------------------------------------------------------------------------------------- */
+
+/* quick_answer writes the value where it will be sent from, and takes it back when it was torn. */
+static fr_status quick_answer(context *c) {
+    quick_value q;
+    value v = {.kind = VALUE_NONE};
+    fr_status status = quick_get(c->st, &c->keys[0], &q);
+    if (FR_UNLIKELY(status == FR_RETRY || c->st->s->lost)) return FR_RETRY;
+    if (status == FR_OK && q.is_int) v = (value){.kind = VALUE_INT, .i = q.i};
+    else if (status == FR_OK) v = (value){.kind = VALUE_BYTES, .n = q.n, .p = q.p};
+    if (FR_UNLIKELY(answer_value(c, &v) != FR_OK || (status == FR_OK && !quick_holds(&q)))) {
+        reply_truncate(c->out, c->mark);
+        return FR_RETRY;
+    }
+    stat_add(c->st->s, status == FR_OK ? STAT_keyspace_hits : STAT_keyspace_misses, 1);
+    return FR_OK;
+}
+
+static fr_status quick_step(context *c, int64_t by) {
+    int64_t now;
+    fr_status status = quick_incr(c->st, &c->keys[0], by, &now);
+    if (FR_LIKELY(status == FR_OK)) reply_int(c->out, now);
+    return status;
+}
+
+fr_status string_quick(context *c) {
+    fr_status status;
+    switch (command_number(c->cmd)) {
+    case COMMAND_get: return quick_answer(c);
+    case COMMAND_incr: return quick_step(c, 1);
+    case COMMAND_decr: return quick_step(c, -1);
+    case COMMAND_set:
+        status = c->argc == 3 ? quick_set(c->st, &c->keys[0], c->argv[2]) : FR_RETRY;
+        if (FR_LIKELY(status == FR_OK)) reply_ok(c->out);
+        return status;
+    default: return FR_RETRY;
+    }
 }
 
 /* --- compare and set --------------------------------------------------------------------------------------------- */

@@ -211,6 +211,7 @@ static fr_status execute(context *c) {
     if (!(flags & (C_WRITE | C_READONLY)) || flags & C_DIRECT) return c->cmd->run(c);
     fr_status status = command_route(c);
     if (FR_UNLIKELY(status != FR_OK)) return status;
+    if (flags & C_QUICK && FR_LIKELY((status = string_quick(c)) != FR_RETRY)) return status;
     if (!(flags & C_WRITE)) {
         status = store_read(c->st, c->now, NULL, run_op, c, c->err);
         if (FR_LIKELY(status != FR_BUSYREAD)) return status;

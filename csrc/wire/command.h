@@ -12,7 +12,7 @@
 #define COMMAND_FLAGS(X)                                                                                               \
     X(WRITE, "write") X(READONLY, "readonly") X(DENYOOM, "denyoom") X(ADMIN, "admin") X(NOSCRIPT, "noscript")          \
     X(LOADING, "loading") X(STALE, "stale") X(SKIP_SLOWLOG, "skip_slowlog") X(FAST, "fast") X(NO_AUTH, "no_auth")      \
-    X(NO_MULTI, "no_multi") X(ALLOW_BUSY, "allow_busy") X(HOST, NULL) X(CONTAINER, NULL) X(DIRECT, NULL)
+    X(NO_MULTI, "no_multi") X(ALLOW_BUSY, "allow_busy") X(HOST, NULL) X(CONTAINER, NULL) X(DIRECT, NULL) X(QUICK, NULL)
 enum command_flag_bit {
 #define X(name, text) C_BIT_##name,
     COMMAND_FLAGS(X)
@@ -91,6 +91,10 @@ fr_status command_route(context *c);
 /* command_run executes the session's present request. */
 enum run_result { RUN_DONE, RUN_HOST, RUN_PARKED, RUN_CLOSE };
 enum run_result command_run(struct session *s, uint64_t now, uint64_t wall);
+
+/* string_quick tries a C_QUICK command, its one key routed, in the straight line of store/quick.h. FR_RETRY: nothing was
+ * done or answered, the general way decides. (cmd_string.c) */
+fr_status string_quick(context *c);
 
 /* command_line_error prints the error line (without '-') for a status with its particulars. */
 span command_error_line(const fr_error *err, fr_status status, char buf[FR_ERROR_TEXT + 64]);

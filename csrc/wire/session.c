@@ -238,6 +238,8 @@ void session_sent(session *s, size_t n) {
     reply_drop(&s->out, n);
 }
 
+size_t session_held(session *s) { return s->query_n - s->query_at; }
+
 size_t scratch_add(session *s, const void *p, size_t n) {
     size_t at = s->scratch_n;
     if (!grow(&s->scratch, &s->scratch_cap, at + n)) return SIZE_MAX;

@@ -46,6 +46,9 @@ FRIDGE_API feed_result session_feed(session *s, const char *data, size_t n, uint
 FRIDGE_API size_t session_output(session *s, const char **p);
 FRIDGE_API void session_sent(session *s, size_t n);
 
+/* session_held: bytes of an unfinished request that the session keeps. */
+FRIDGE_API size_t session_held(session *s);
+
 /* The HOST command that session_feed stopped at. Words are valid until the next session_feed. */
 FRIDGE_API const char *session_host_command(session *s); /* lower-case name of the command row, "client|list" style */
 FRIDGE_API uint32_t session_host_argc(session *s);

@@ -412,7 +412,7 @@ def test_200_kills_lose_nothing_and_tear_nothing(capsys: pytest.CaptureFixture[s
     caught = counts.pop("caught")
     assert sum(counts.values()) == 20 * ROUNDS
     total = sum(writer.oracle.total() for writer in resp + mapped)
-    seconds = time.monotonic() - began
+    seconds, killed = time.monotonic() - began, ", ".join(f"{n} {kind}s" for kind, n in counts.items())
     with capsys.disabled():
         print(f"\n{sum(counts.values())} kills ({killed}; {caught} of them certainly inside a transaction) in {seconds:.0f} s:"
               f" {total} acknowledged writes kept, {statistics['deaths_recovered']} deaths recovered,"
@@ -502,6 +502,7 @@ def test_a_stopped_writer_holds_up_only_who_needs_its_keys(stopped: tuple[Server
         assert all(isinstance(reply, ErrorReply) and str(reply).startswith("BUSY ") for reply in replies), replies
         assert str(pid) in str(replies[0]), "the error names who holds it"
         assert done > 100
+        print(f"{done} turns, slowest {slowest:.3f} s")
         assert slowest < 0.15, f"another session waited {slowest:.3f} s"
         stuck.socket.settimeout(10)
         assert stuck("PING") == "PONG"

@@ -202,7 +202,7 @@ static void move_page(const image *im, dice *d) {
 /* A table's descriptor, whose page its catalogue word names. */
 static void change_descriptor(const image *im, dice *d) {
     uint64_t at = ((uint64_t *)(im->bytes + im->l.tables))[dice_below(d, im->g.tables)];
-    if (at == 0 || at + 600 > im->g.max_size) return change_data(im, d);
+    if (at == 0 || at > im->g.max_size || at + 600 > im->g.max_size) return change_data(im, d);
     change(im, d, word_at(im, at + 8 * dice_below(d, dice_one_in(d, 2) ? 21 : 75)));
     if (dice_one_in(d, 2)) ((superblock *)im->bytes)->catalogue_version++;
 }
