@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import signal
+import statistics
 import sys
 import tempfile
 import time
@@ -399,7 +400,7 @@ def test_200_kills_lose_nothing_and_tear_nothing(capsys: pytest.CaptureFixture[s
                 for writer in resp + mapped:
                     look(eye, writer.name, writer.oracle)
                     look(RespDoor(server.unix), writer.name, writer.oracle)
-            statistics = eye.f.info()["statistics"]
+            counted = eye.f.info()["statistics"]
             eye.f.close()
         ended = run_fridge("verify", "--segment", segment)
         assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -415,8 +416,8 @@ def test_200_kills_lose_nothing_and_tear_nothing(capsys: pytest.CaptureFixture[s
     seconds, killed = time.monotonic() - began, ", ".join(f"{n} {kind}s" for kind, n in counts.items())
     with capsys.disabled():
         print(f"\n{sum(counts.values())} kills ({killed}; {caught} of them certainly inside a transaction) in {seconds:.0f} s:"
-              f" {total} acknowledged writes kept, {statistics['deaths_recovered']} deaths recovered,"
-              f" {statistics['replays']} commits finished for the dead, verify is clean")  # fmt: skip
+              f" {total} acknowledged writes kept, {counted['deaths_recovered']} deaths recovered,"
+              f" {counted['replays']} commits finished for the dead, verify is clean")  # fmt: skip
 
 
 # --- a stopped writer --------------------------------------------------------------------------------------------------------
@@ -489,21 +490,24 @@ def test_a_stopped_writer_holds_up_only_who_needs_its_keys(stopped: tuple[Server
 
     with server.client() as stuck, server.client(unix=True) as other:
         stuck.send(request(["SET", HELD[0], "robbed"]) * 5)
-        done, slowest = 0, 0.0
+        done = 0
+        turns: list[float] = []
         stuck.socket.settimeout(0.001)
         replies: list[Reply] = []
         while len(replies) < 5:  # five refusals of 200 ms: the other session goes on all the while
             began = time.monotonic()
             assert other("INCR", free[0]) == done + 1
             assert other("GETRANGE", HELD[0], 7_999_990, -1) == b"x" * 10  # readers never wait
-            slowest, done = max(slowest, time.monotonic() - began), done + 1
+            turns.append(time.monotonic() - began)
+            done += 1
             with contextlib.suppress(TimeoutError):
                 replies.append(stuck.read())
         assert all(isinstance(reply, ErrorReply) and str(reply).startswith("BUSY ") for reply in replies), replies
         assert str(pid) in str(replies[0]), "the error names who holds it"
         assert done > 100
-        print(f"{done} turns, slowest {slowest:.3f} s")
-        assert slowest < 0.15, f"another session waited {slowest:.3f} s"
+        # A worker that waited would do so 200 ms for each of the five; on a busy machine a turn may be late by itself.
+        assert statistics.median(turns) < 0.02
+        assert sum(seconds > 0.15 for seconds in turns) < 3, sorted(turns)[-5:]
         stuck.socket.settimeout(10)
         assert stuck("PING") == "PONG"
         assert other("GET", free[0]) == b"%d" % done

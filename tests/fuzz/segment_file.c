@@ -426,16 +426,35 @@ static void use(segment *s, dice *d) {
     fr_hook = NULL;
 }
 
-static void through_memory(unsigned which, dice *d) {
+/* Makes an image the segment's memory, as ME sees it; slot 3 may be alive. */
+static segment *load(unsigned which, bool living) {
     segment *s = stage[images[which].stage].s;
-    image im = {s->base, s->g, s->l};
     memcpy(s->base, images[which].bytes, s->g.max_size);
     s->bound = segment_super(s)->size;
-    for (uint32_t n = 1 + dice_below(d, dice_one_in(d, 3) ? 16 : 3); n > 0; n--) mutate(&im, d);
-    bool living = dice_one_in(d, 16);
     for (uint32_t i = 1; i < s->g.slots; i++) segment_set_dead(s, i, i != ME && !(living && i == 3));
     segment_become(s, ME, 1);
+    return s;
+}
+
+static void through_memory(unsigned which, dice *d) {
+    segment *s = load(which, dice_one_in(d, 16));
+    image im = {s->base, s->g, s->l};
+    for (uint32_t n = 1 + dice_below(d, dice_one_in(d, 3) ? 16 : 3); n > 0; n--) mutate(&im, d);
     use(s, d);
+}
+
+/* Unchanged, every image is sound once the dead are recovered: what verify says of a changed one means something. */
+static void check_images(void) {
+    fr_error err = {.text = ""};
+    verify_report report;
+    store *st;
+    for (unsigned i = 0; i < image_count; i++) {
+        if (store_over(load(i, false), &st, &err) != FR_OK) give_up("an image's catalogue", &err);
+        segment_reap(st->s);
+        if (store_verify(st, false, &report, &err) != FR_OK) give_up("an image is not sound", &err);
+        store_catalogue_free(st);
+        free(st);
+    }
 }
 
 static char folder[64], path[80], lock_path[88];
@@ -496,6 +515,7 @@ static void open_images(void) {
     step("making the images");
     make_images(0, &small);
     make_images(1, &large);
+    check_images();
     snprintf(folder, sizeof folder, "/dev/shm/fridge-fuzz-%d", (int)getppid());
     snprintf(path, sizeof path, "%s/segment", folder);
     snprintf(lock_path, sizeof lock_path, "%s.lock", path);
