@@ -4,6 +4,7 @@
 #include "fridge.h"
 
 #include <stdio.h>
+#include <time.h>
 
 #include "store/store.h"
 #include "store/hash.h"
@@ -442,9 +443,17 @@ uint32_t fridge_table_next(store *st, uint32_t from, fridge_table *out) {
 
 /* --- sessions ------------------------------------------------------------------------------------------------------- */
 
-uint64_t fridge_feed(struct session *s, const char *data, size_t n, const char **out) {
-    feed_result result = session_feed(s, data, n, clock_boot_ms(), clock_wall_ms());
-    uint64_t bytes = session_output(s, out);
+/* The wall clock of a tick ago: sessions ask it only how far an expiry may reach, and it is read four times as fast. */
+static uint64_t wall_tick_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+uint64_t fridge_feed(struct session *s, const char *data, size_t n, fridge_output *out) {
+    feed_result result = session_feed(s, data, n, clock_boot_ms(), wall_tick_ms());
+    uint64_t bytes = session_output(s, &out->p);
+    if (bytes && bytes <= sizeof out->copy) memcpy(out->copy, out->p, bytes);
     if (bytes) session_sent(s, bytes); /* all of it: what was handed out stays where it is until the next feed */
     bool holds = result == FEED_MORE && session_held(s);
     return (uint64_t)result | (holds ? 8 : 0) | bytes << 4;

@@ -157,12 +157,16 @@ FRIDGE_API uint32_t fridge_table_next(store *st, uint32_t from, fridge_table *ou
 
 /* --- sessions: what a server does with each read, in one call -------------------------------------------------------- */
 
-/* fridge_feed is session_feed with the clocks read here, and hands out all output at once: *out is valid until the next
- * call on the session and counts as sent. Returns, in one number because this is the one call that a server makes for
+typedef struct fridge_output {
+    const char *p;   /* valid until the next call on the session */
+    char copy[4096]; /* the same bytes, if they fit: Python cuts from a buffer faster than it follows a pointer */
+} fridge_output;
+
+/* fridge_feed is session_feed with the clocks read here, and hands out all output at once, which then counts as sent. Returns, in one number because this is the one call that a server makes for
  * each read: the feed_result (bits 0-2), whether bytes of an unfinished request are held (bit 3), and from bit 4 on how
  * many bytes of output there are. */
 struct session;
-FRIDGE_API uint64_t fridge_feed(struct session *s, const char *data, size_t n, const char **out);
+FRIDGE_API uint64_t fridge_feed(struct session *s, const char *data, size_t n, fridge_output *out);
 
 /* --- strings, hashes, rows, counters, locks: the object calls of the mmap door go here, a section a noun ------------- */
 

@@ -433,8 +433,14 @@ def config_get(settings: Settings, patterns: Iterable[str]) -> dict[str, str]:
         known[name] = setting.kind.show(value_of(settings, name))
     known.update({alias: known[name] for alias, name in _ALIASES.items()})
     known.update(FIXED)
-    wanted = list(patterns)
-    return {name: text for name, text in known.items() if any(glob_match(p, name) for p in wanted)}
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        if not set(pattern) & set("*?["):  # a name: answered as it was written
+            if pattern.lower() in known:
+                found[pattern] = known[pattern.lower()]
+        else:
+            found.update({name: text for name, text in known.items() if glob_match(pattern, name)})
+    return found
 
 
 def config_set(settings: Settings, pairs: Iterable[tuple[str, str]]) -> dict[str, Value]:
@@ -443,10 +449,11 @@ def config_set(settings: Settings, pairs: Iterable[tuple[str, str]]) -> dict[str
     Raises:
         SettingError: the text that the client gets after "ERR ", in Redis's words.
     """
-    changes: dict[str, Value] = {}
-    for given, text in pairs:
+    wanted: dict[str, str] = {}  # texts by setting name
+    for given, text in pairs:  # every name is judged before any value, as redis-server does
         asked = given.lower()
         name = _ALIASES.get(asked, asked)
+        given = given.partition("\0")[0]  # redis-server shows a word up to the first NUL
         why = f"CONFIG SET failed (possibly related to argument '{given}') - "
         if name in FIXED:
             if text != FIXED[name]:
@@ -454,14 +461,17 @@ def config_set(settings: Settings, pairs: Iterable[tuple[str, str]]) -> dict[str
             continue
         if name not in _ROWS:
             raise SettingError(f"Unknown option or number of arguments for CONFIG SET - '{given}'")
-        if name in changes:
-            raise SettingError(why + "duplicate parameter")
         if not _ROWS[name].mutable:
             raise SettingError(why + "can't set immutable config")
+        if name in wanted:
+            raise SettingError(why + "duplicate parameter")
+        wanted[name] = text
+    changes: dict[str, Value] = {}
+    for name, text in wanted.items():
         try:
             changes[name] = _ROWS[name].kind.parse(text)
         except ValueError as error:
-            raise SettingError(why + str(error)) from None
+            raise SettingError(f"CONFIG SET failed (possibly related to argument '{name}') - {error}") from None
     return changes
 
 

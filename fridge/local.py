@@ -35,7 +35,7 @@ class LocalClient:
         self._session = lib.session_new(segment.store, self._facts, 0)
         if self._session == ffi.NULL:
             raise MemoryError("no memory for a session")
-        self._out = ffi.new("char **")
+        self._out = ffi.new("fridge_output *")
 
     def close(self) -> None:
         """Free the session. Closing twice is harmless."""
@@ -58,7 +58,7 @@ class LocalClient:
         while True:
             result = got & 7
             if got >> 4:
-                parsed += replies.feed(ffi.unpack(self._out[0], got >> 4))
+                parsed += replies.feed(ffi.unpack(self._out.p, got >> 4))
             if result == lib.FEED_HOST:
                 return ErrorReply(f"ERR {str(words[0]).upper()} concerns a server; ask one with redis-cli or `fridge stat`")
             if result == lib.FEED_PARKED:

@@ -33,7 +33,10 @@ def worker_of(server: Server, client: Client) -> int:
     client_id = str(client("CLIENT", "ID"))
     with Segment(server.segment, create=False, readonly=True) as segment:
         (run,) = segment.system_hgetall("servers")
-        return int(segment.system_hgetall(f"clients:{run}")[client_id].split(b" ")[0])
+        # A line that met a held latch is written within a second.
+        line = wait_until(lambda: segment.system_hgetall(f"clients:{run}").get(client_id), "its line is there")
+        assert line is not None
+        return int(line.split(b" ")[0])
 
 
 def one_on_each(server: Server) -> list[Client]:

@@ -103,7 +103,7 @@ static inline void fill(void *to, const void *from, size_t n) {
         __atomic_store_n((uint64_t *)((char *)to + i), w, __ATOMIC_RELEASE);
     }
 #else
-    memcpy(to, from, n);
+    memmove(to, from, n); /* a copy within a damaged segment can overlap */
     __atomic_thread_fence(__ATOMIC_RELEASE);
 #endif
 }

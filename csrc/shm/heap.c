@@ -143,7 +143,7 @@ static void pool_mark(txn *t, uint64_t first, uint64_t pages, bool used) {
 }
 
 /* Pages that only journals may use, so that a delete, however many records it takes, works in a full segment. */
-static uint64_t spill_reserve(const segment *s) { return s->l.pages / 32 < 8 ? s->l.pages / 32 : 8; }
+static uint64_t spill_reserve(const segment *s) { return s->l.pages / 32 < 32 ? s->l.pages / 32 : 32; }
 
 /* How many pages ordinary allocations may still take of what the file has. */
 static uint64_t pool_left(txn *t) {

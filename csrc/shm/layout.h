@@ -161,7 +161,7 @@ _Static_assert(offsetof(stripe, journal) % 64 == 0, "journal starts on its own l
 enum record_kind {
     RECORD_WORD = 0,     /* store the value */
     RECORD_VERSION = 1,  /* a version word: odd before the other words, the (even) value after them */
-    RECORD_CELL = 2,     /* state word of a counter cell: stored last, thaws it */
+    RECORD_CELL = 2,     /* state word of a counter cell: stored last, still frozen */
 };
 
 /* Per stripe and space. Two words; journalled. */

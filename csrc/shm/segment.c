@@ -208,15 +208,24 @@ static fr_status create_locked(segment *s, const segment_options *o, const geome
     return status;
 }
 
-static fr_status create(segment *s, const segment_options *o, const trust *t, fr_error *err) {
+/* A lock file that was made for nothing goes again: under BYTE_CREATE, and only while no segment can be using it. The
+ * byte is given up with the descriptor. */
+static void discard_lock(segment *s) {
+    struct segment_private *p = s->priv;
+    struct flock creating = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = BYTE_CREATE, .l_len = 1};
+    struct stat st;
+    if (fcntl(s->lock_fd, F_OFD_SETLK, &creating) != 0 || !names_file(p->lock_path, p->lock_dev, p->lock_ino)) return;
+    if (lstat(p->path, &st) != 0 && errno == ENOENT) unlink(p->lock_path);
+}
+
+static fr_status create_as(segment *s, const segment_options *o, const trust *t, bool *made, fr_error *err) {
     struct segment_private *p = s->priv;
     struct stat st;
     geometry g;
-    bool made;
     int fd;
     pin creating;
     fr_status status = choose_geometry(o, &g, err);
-    if (status == FR_OK) status = file_open_lock(p->lock_path, true, t, &fd, &st, &made, err);
+    if (status == FR_OK) status = file_open_lock(p->lock_path, true, t, &fd, &st, made, err);
     if (status != FR_OK) return status == FR_ABSENT ? FR_RETRY : status;
     remember_lock(s, fd, &st);
     uint64_t deadline = clock_boot_ms() + CREATE_WAIT_MS;
@@ -228,6 +237,13 @@ static fr_status create(segment *s, const segment_options *o, const trust *t, fr
     if (errno == ESTALE || errno == ENOENT) return FR_RETRY;
     return segment_fail(err, FR_SYSTEM, "%s: waiting for another process that creates or destroys the segment: %s",
                         p->lock_path, strerror(errno));
+}
+
+static fr_status create(segment *s, const segment_options *o, const trust *t, fr_error *err) {
+    bool made = false;
+    fr_status status = create_as(s, o, t, &made, err);
+    if (status != FR_OK && made) discard_lock(s);
+    return status;
 }
 
 /* --- attach ------------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #define JSTATE_CLEAN(j) ((j) & ~UINT64_C(0xffff))
 #define WRITE_SET_MAX (UINT32_C(1) << 24) /* 256 MiB of records: beyond that FR_OOM */
 #define CHAIN_END UINT32_MAX
+#define FROZEN UINT64_C(2) /* of a counter cell's state: CELL_FROZEN */
 
 fr_status txn_fail(txn *t, fr_status status, const char *format, ...) {
     va_list args;
@@ -55,7 +56,7 @@ void txn_end(txn *t) {
 
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
-    t->multi = false;
+    t->multi = t->failed = false;
     t->n = t->reads = t->pools = t->wakes = 0;
     t->bloom = 0;
     t->now_ms = now_ms;
@@ -215,7 +216,7 @@ static bool grow_write_set(txn *t) {
 
 void txn_put_slow(txn *t, uint64_t target, uint64_t value) {
     if (t->n == t->cap && !grow_write_set(t)) {
-        t->err->status = FR_OOM; /* txn_commit refuses */
+        t->failed = true; /* not in err, which belongs to the command that comes next */
         return;
     }
     if (t->n == TXN_INLINE) chain_rebuild(t); /* the chains of an earlier, longer write set are still there */
@@ -317,6 +318,10 @@ static bool target_allowed(segment *s, uint64_t target) {
     return off < sizeof(superblock) || (off >= s->l.stats && off < s->l.notify) || off >= s->l.poolmap;
 }
 
+/* What the last pass stores. A cell stays frozen (thaw frees it once the journal is clean): were it free before, others
+ * would add to it, and a replay would take their sums away again. */
+static inline uint64_t settled(uint64_t kind, uint64_t value) { return kind == RECORD_CELL ? value | FROZEN : value; }
+
 /* Stores one kind of record; version words odd in the first pass. */
 static void apply_pass(segment *s, uint32_t number, uint64_t jstate, int pass) {
     journal_walk w;
@@ -328,7 +333,7 @@ static void apply_pass(segment *s, uint32_t number, uint64_t jstate, int pass) {
         uint64_t *word = SEG_AT(s, r.target & ~(uint64_t)RECORD_KIND, uint64_t);
         if (pass == 0 && kind == RECORD_VERSION) st8(word, r.value | 1);
         if (pass == 1 && kind == RECORD_WORD) st8(word, r.value);
-        if (pass == 2 && kind >= RECORD_VERSION) st8(word, r.value);
+        if (pass == 2 && kind >= RECORD_VERSION) st8(word, settled(kind, r.value));
     }
 }
 
@@ -414,7 +419,10 @@ static bool page_free(txn *t, uint64_t page) {
 static uint64_t next_free_page(txn *t, uint64_t from) {
     uint64_t pages = ld8(&segment_super(t->s)->size) / t->s->g.page_size;
     if (pages > t->s->l.pages) pages = t->s->l.pages;
-    while (from < pages && !page_free(t, from)) from++;
+    while (from < pages && !page_free(t, from)) {
+        uint64_t word = t->s->l.poolmap + from / 64 * 8;
+        from = txn_ever(t, word) == UINT64_MAX ? (from | 63) + 1 : from + 1;
+    }
     return from < pages ? from : 0;
 }
 
@@ -476,7 +484,7 @@ static void thaw(segment *s, stripe *st) {
         if (off % 16 || !segment_holds(s, off, sizeof(cell16))) continue;
         cell16 *c = SEG_AT(s, off, cell16);
         uint64_t state = ld8(&c->state);
-        if (state & 2) st8(&c->state, state & ~UINT64_C(2)); /* frozen: nobody but us may change it */
+        if (state & FROZEN) st8(&c->state, state & ~FROZEN); /* frozen: nobody but us may change it */
     }
     if (n) st8(&st->intents, 0);
 }
@@ -496,8 +504,9 @@ static void apply(txn *t, const record *rec, uint32_t n) {
         if ((rec[i].target & RECORD_KIND) == RECORD_WORD) st8(SEG_AT(s, rec[i].target, uint64_t), rec[i].value);
     }
     for (uint32_t i = 0; staged && i < n; i++) {
-        if ((rec[i].target & RECORD_KIND) == RECORD_WORD) continue;
-        st8(SEG_AT(s, rec[i].target & ~(uint64_t)RECORD_KIND, uint64_t), rec[i].value);
+        uint64_t kind = rec[i].target & RECORD_KIND;
+        if (kind == RECORD_WORD) continue;
+        st8(SEG_AT(s, rec[i].target & ~(uint64_t)RECORD_KIND, uint64_t), settled(kind, rec[i].value));
     }
 }
 
@@ -527,13 +536,14 @@ static void notify(txn *t) {
 static fr_status commit_writes(txn *t) {
     stripe *st = segment_stripe(t->s, t->lowest);
     uint64_t committed;
-    fr_status status = t->err->status == FR_OOM ? FR_OOM : write_journal(t, st, &committed);
+    fr_status status = t->failed ? FR_OOM : write_journal(t, st, &committed);
     if (status != FR_OK) return status;
     if (t->held.count > 1 || t->wakes > 1) t->multi = true; /* several stripes, or several keys of one */
     if (t->multi) make_seq_odd(t);
     st8(&st->jstate, committed); /* COMMIT */
     apply(t, t->rec, t->n);
     st8(&st->jstate, JSTATE_CLEAN(committed));
+    if (FR_UNLIKELY(st->intents)) thaw(t->s, st);
     if (t->multi) make_seq_even(t);
     stat_add(t->s, STAT_transactions, 1);
     return FR_OK;
@@ -542,6 +552,7 @@ static fr_status commit_writes(txn *t) {
 /* What a look-up for a tag would meet in a quad now: see txn_met. */
 static uint64_t quad_digest(txn *t, uint64_t quad, uint32_t tag) {
     uint64_t digest = 0;
+    if (quad && !segment_holds(t->s, quad, 256)) return 0; /* a hostile block of version 0 */
     for (uint64_t i = 0; quad && i < 32; i++) {
         uint64_t word = txn_ld(t, quad + i * 8), off = (word & UINT64_C(0xffffffff)) << 4;
         if (word && word >> 38 == tag) digest += txn_met(word, i, segment_holds(t->s, off, 8) ? txn_ld(t, off) : 0);
@@ -622,9 +633,9 @@ fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
     stripe *st = segment_stripe(t->s, t->lowest);
     seen->value = ld8(&c->value);
     seen->state = ld8(&c->state);
-    if (seen->state & 2) { /* frozen by this transaction before: its own writes say what the cell holds */
+    if (seen->state & FROZEN) { /* frozen by this transaction before: its own writes say what the cell holds */
         seen->value = txn_ld(t, cell_off);
-        seen->state = txn_ld(t, cell_off + 8) & ~UINT64_C(2);
+        seen->state = txn_ld(t, cell_off + 8) & ~FROZEN;
         return FR_OK;
     }
     if (st->intents >= INTENTS) {
@@ -632,7 +643,7 @@ fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
     }
     st8(&st->intent[st->intents], cell_off);
     st8(&st->intents, st->intents + 1);
-    while (!cas16(c, seen, (cell16){seen->value, seen->state | 2})) {
+    while (!cas16(c, seen, (cell16){seen->value, seen->state | FROZEN})) {
     }
     t->multi = true;
     return FR_OK;

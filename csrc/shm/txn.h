@@ -25,7 +25,8 @@
  *    0 both in memory and in the write set.
  * 4. While records lie in spill pages the page pool latch is held, so nobody can allocate those pages, though their
  *    bits are 0.
- * 5. A frozen counter cell is named by an intent of a stripe whose latch is held.
+ * 5. A frozen counter cell is named by an intent of a stripe whose latch is held. It stays frozen until the journal that
+ *    writes it is clean again: a replay must not undo what others added to the cell after it was stored.
  *
  * Leaves out: what words mean. heap.h, index.h and store/ decide that.
  */
@@ -37,7 +38,7 @@
 
 #define TXN_INLINE 64        /* records kept in the txn itself; a 65th moves them to the heap of the process */
 #define TXN_READS_INLINE 4   /* likewise for keys of the read set */
-#define TXN_STRIPE_WORDS 64  /* bitmap of stripes: up to 4096 */
+#define TXN_STRIPE_WORDS 65  /* bitmap of latches: up to 4096 stripes, and the pools above them */
 #define READ_ATTEMPTS 64     /* lost races before FR_BUSYREAD */
 #define TXN_WAKES 8          /* notify words touched after the unlock; beyond that all are */
 #define NO_STRIPE UINT32_MAX
@@ -72,6 +73,7 @@ typedef struct txn {
     segment *s;
     enum txn_mode mode;
     bool multi;           /* several visible words */
+    bool failed;          /* a record could not be kept: txn_commit refuses */
     uint32_t n, cap;      /* write set */
     uint32_t lowest;      /* first stripe held; its journal is used */
     uint32_t pools;       /* bit p: row pool p is held; bit POOL_LATCHES: the page pool */

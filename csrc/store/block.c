@@ -195,6 +195,7 @@ static fr_status copy_extents(segment *s, const value *v, uint64_t from, uint64_
 }
 
 fr_status value_copy(segment *s, const value *v, uint64_t from, uint64_t n, char *to) {
+    if (n == 0) return FR_OK;
     if (!v->p) return copy_extents(s, v, from, n, to);
     if (from % 8 == 0 && ((uintptr_t)v->p & 7) == 0) copy_out(to, v->p + from, n);
     else memcpy(to, v->p + from, n);
@@ -260,7 +261,7 @@ static void gather(const draft *d, uint64_t from, uint64_t n, char *to) {
         if (from < at + len) {
             uint64_t skip = from - at, part = len - skip < n ? len - skip : n;
             ACCESS_HOOK(ACCESS_FILL, to, part);
-            memcpy(to, d->parts[i].p + skip, part);
+            memmove(to, d->parts[i].p + skip, part);
             to += part;
             from += part;
             n -= part;

@@ -1,6 +1,8 @@
 /* counter.c - see counter.h. */
 #include "store/counter.h"
 
+#include "store/table.h"
+
 /* --- the cell, lock-free ------------------------------------------------------------------------------------------- */
 
 static bool ready(segment *s, counter_body *c, uint64_t state) {
@@ -96,16 +98,17 @@ fr_status counter_write(store *st, txn *t, const key *k, const found *f, const i
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
-static fr_status create(store *st, txn *t, const key *k, int64_t initial, uint64_t *cell) {
-    counter_body body = {{(uint64_t)initial, CELL_VERSION_STEP}, present_epoch(t)};
+static fr_status create(store *st, txn *t, const key *k, int64_t initial, uint64_t expiry, uint64_t *cell) {
+    uint64_t expires = expiry != NO_EXPIRY ? CELL_EXPIRES : 0;
+    counter_body body = {{(uint64_t)initial, CELL_VERSION_STEP | expires}, present_epoch(t)};
     span part = {(const char *)&body, sizeof body};
-    draft d = {.kind = KIND_COUNTER, .tag = INDEX_TAG(k->hash), .space = SPACE_COUNTERS, .reserve_expiry = true,
-               .name = k->name, .parts = &part, .part_count = 1};
+    draft d = {.kind = KIND_COUNTER, .tag = INDEX_TAG(k->hash), .space = SPACE_COUNTERS, .expiry = expiry,
+               .reserve_expiry = true, .name = k->name, .parts = &part, .part_count = 1};
     uint64_t slot;
     fr_status status = block_write(t, k->stripe, &d, &slot);
     if (status != FR_OK) return status;
     *cell = SLOT_OFF(slot) + block_body_at(txn_ld(t, SLOT_OFF(slot) + BLOCK_META));
-    key_count(t, k->stripe, SPACE_COUNTERS, 1, 0);
+    key_count(t, k->stripe, SPACE_COUNTERS, 1, expires != 0);
     key_changed(t, k);
     return index_insert(t, st->s->l.latches + k->stripe * st->s->l.stripe_bytes + offsetof(struct stripe, root), k->stripe, slot);
 }
@@ -133,7 +136,8 @@ fr_status counter_open(store *st, txn *t, const key *k, int64_t initial, uint64_
         if (status != FR_OK) return status;
         if ((status = key_find(st, t, k, &f)) != FR_OK) return status;
     }
-    if (f.counter == 0) status = create(st, t, k, initial, cell);
+    if (!f.exists && (status = table_allows(st, t, k)) != FR_OK) return status;
+    if (f.counter == 0) status = create(st, t, k, initial, expiry, cell);
     else *cell = f.counter + block_body_at(txn_ld(t, f.counter + BLOCK_META));
     if (status != FR_OK || f.exists) return status;
     if (f.counter) return counter_write(st, t, k, &f, &initial, false, expiry);

@@ -31,7 +31,7 @@ typedef struct quad_keys {
 } quad_keys;
 
 static char *reserve(quad_keys *q, size_t n) {
-    if (q->used + n > q->room) {
+    if (!q->bytes || q->used + n > q->room) { /* a first key's name may be empty */
         size_t room = 2 * (q->used + n) + 4096;
         char *grown = realloc(q->bytes, room);
         if (!grown) return NULL;
@@ -144,7 +144,7 @@ fr_status keyspace_scan(store *st, txn *t, uint32_t db, int32_t table_number, ui
     uint32_t stripe = (uint32_t)(at >> WALK_BITS);
     quad_keys q = {.bytes = NULL};
     fr_status status = FR_OK;
-    for (uint64_t quads = 0; stripe < t->s->g.stripes && given < count && quads < 64 * count + 64; quads++) {
+    for (uint64_t quads = 0; stripe < t->s->g.stripes && given < count && quads / 64 <= count; quads++) {
         status = read_quad_again(st, t, db, table_number, stripe, &walk, &q);
         if (status == FR_OK) status = give(&q, each, ctx);
         if (status != FR_OK) break;
@@ -236,7 +236,7 @@ static fr_status fresh_space(txn *t, uint32_t *out) {
             return FR_OK;
         }
     }
-    return txn_fail(t, FR_RECLAIM, "every space id waits for flushed keys to be reclaimed");
+    return table_spaces_full(t);
 }
 
 /* The word at `holder` names a space: gives it a fresh one of the same meaning. Nothing to do when it is empty. */

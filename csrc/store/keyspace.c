@@ -114,6 +114,7 @@ static bool stale_space(const segment *s, uint32_t space) {
 
 static void keep(found *f, const head *h, uint64_t slot_off, uint64_t slot) {
     f->exists = true;
+    f->dead = 0; /* of a block met before: with a counter found after it, its slot must not be taken for the dead one's */
     f->kind = META_KIND(h->meta);
     f->slot_off = slot_off;
     f->slot = slot;
@@ -239,6 +240,8 @@ fr_status key_version(store *st, txn *t, const key *k, uint64_t *version, bool *
     fr_status status = key_find(st, t, k, &f);
     *version = f.version;
     *exists = f.exists;
+    /* Made since it was last asked for, then expired or flushed, and not reclaimed yet: not the absence that it was. */
+    if (status == FR_OK && !f.exists && f.dead) *version = txn_ld(t, f.dead);
     return status;
 }
 
@@ -253,7 +256,9 @@ static fr_status reroute(store *st, txn *t, const key *k) {
 
 fr_status key_write_begin(store *st, txn *t, const key *k, found *f) {
     if (FR_UNLIKELY(!key_current(st, k))) {
+        int32_t table = k->table;
         fr_status status = reroute(st, t, k);
+        if (status == FR_OK && k->table != table) status = FR_RETRY; /* a row is written otherwise: from the start */
         if (status != FR_OK) return status;
     }
     if (FR_UNLIKELY(!txn_holds(t, k->stripe))) {

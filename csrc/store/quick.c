@@ -22,12 +22,17 @@ static inline uint64_t index_page(segment *s, uint64_t root, uint32_t tag) {
     return FR_LIKELY(entry && off % s->g.page_size == 0 && segment_holds(s, off, s->g.page_size)) ? off : 0;
 }
 
+static inline uint64_t *quad_of(segment *s, uint64_t page, uint32_t tag) {
+    return SEG_AT(s, page + (tag >> 2 & 15 & (s->g.page_size / 256 - 1)) * 256, uint64_t);
+}
+
 /* Is the block behind this slot word the key's, settled, and a plain short string? FR_NOKEY: another key. */
 static inline fr_status examine(segment *s, const key *k, uint64_t slot, place *p) {
     uint32_t size = heap_class_size(s, SLOT_CLASS(slot));
     p->off = SLOT_OFF(slot);
     if (FR_UNLIKELY(size == 0 || !segment_holds(s, p->off, size))) return FR_RETRY;
     const uint64_t *block = SEG_AT(s, p->off, uint64_t);
+    __builtin_prefetch(block + 8); /* two misses at once, where there are two */
     p->version = ld8(&block[0]);
     p->meta = ld8(&block[1]);
     if (FR_UNLIKELY(p->version & 1 || META_KIND(p->meta) != KIND_STRING || META_SPACE(p->meta) != k->space ||
@@ -61,7 +66,7 @@ __attribute__((always_inline)) static inline fr_status find(segment *s, const ke
     p->seq = ld8(&p->st->seq);
     uint64_t root = ld8(&p->st->root), page = index_page(s, root, tag);
     if (FR_UNLIKELY(p->seq & 1 || page == 0)) return root == 0 && ld8(&p->st->seq) == p->seq && !(p->seq & 1) ? FR_NOKEY : FR_RETRY;
-    uint64_t *quad = SEG_AT(s, page + (tag >> 2 & 15 & (s->g.page_size / 256 - 1)) * 256, uint64_t);
+    uint64_t *quad = quad_of(s, page, tag);
     for (uint32_t b = 0; b < 4; b++) {
         uint64_t *bucket = quad + ((b ^ (tag & 3)) << 3);
         for (uint32_t i = 0; i < 8; i++) {
@@ -81,7 +86,9 @@ fr_status quick_get(store *st, const key *k, quick_value *out) {
     place p;
     if (FR_UNLIKELY(k->table != NO_TABLE || ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
     fr_status status = find(st->s, k, NULL, &p);
-    if (FR_UNLIKELY(status != FR_OK)) return status;
+    /* A flush or swap since the key was routed: it steps every seq, so what holds now has held all along. */
+    if (FR_UNLIKELY(!key_current(st, k))) return FR_RETRY;
+    if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY && ld8(&p.st->seq) != p.seq ? FR_RETRY : status;
     out->slot_at = p.slot_at;
     out->slot = p.slot;
     out->block = SEG_AT(st->s, p.off, uint64_t);
@@ -93,6 +100,31 @@ fr_status quick_get(store *st, const key *k, quick_value *out) {
     out->is_int = META_FLAGS(p.meta) & FLAG_INT;
     if (out->is_int) out->i = (int64_t)ld8((const uint64_t *)out->p);
     return FR_OK;
+}
+
+/* --- looking ahead --------------------------------------------------------------------------------------------------- */
+
+/* The bucket in which a key's slot word most probably is, or NULL. */
+static inline const uint64_t *first_bucket(segment *s, const key *k) {
+    uint32_t tag = INDEX_TAG(k->hash);
+    uint64_t page = index_page(s, ld8(&segment_stripe(s, k->stripe)->root), tag);
+    return page ? quad_of(s, page, tag) + ((tag & 3) << 3) : NULL;
+}
+
+void quick_fetch_index(store *st, const key *k) {
+    const uint64_t *bucket = first_bucket(st->s, k);
+    if (bucket) __builtin_prefetch(bucket);
+}
+
+void quick_fetch_block(store *st, const key *k) {
+    const uint64_t *bucket = first_bucket(st->s, k);
+    for (uint32_t i = 0; bucket && i < 8; i++) {
+        uint64_t slot = ld8(&bucket[i]);
+        if (SLOT_TAG(slot) != INDEX_TAG(k->hash) || !segment_holds(st->s, SLOT_OFF(slot), 128)) continue;
+        __builtin_prefetch(SEG_AT(st->s, SLOT_OFF(slot), const char));
+        __builtin_prefetch(SEG_AT(st->s, SLOT_OFF(slot) + 64, const char));
+        return;
+    }
 }
 
 /* --- writing --------------------------------------------------------------------------------------------------------- */

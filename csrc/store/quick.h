@@ -34,6 +34,11 @@ static inline bool quick_holds(const quick_value *v) {
     return ld8(v->slot_at) == v->slot && ld8(v->block) == v->version && ld8(v->seq_at) == v->seq;
 }
 
+/* quick_fetch_index, and some time later quick_fetch_block, set what a call on k will read on its way into the processor's
+ * cache. Hints: they change nothing, and what they read is believed by nobody. */
+void quick_fetch_index(store *st, const key *k);
+void quick_fetch_block(store *st, const key *k);
+
 fr_status quick_set(store *st, const key *k, span bytes);
 fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out);
 

@@ -228,17 +228,23 @@ static unsigned trim_all(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_er
     return sum;
 }
 
+static unsigned empty_trash(store *st, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, fr_error *err) {
+    unsigned sum = 0, n;
+    while (reclaim_trash(st, stripe, now_ms, deadline_ms, 64, &n, err) == FR_OK && n) sum += n;
+    return sum;
+}
+
 static unsigned reclaim_set(store *st, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *set, fr_error *err) {
     unsigned sum = 0, n;
     EACH_STRIPE(i, st, set) {
         uint64_t walk = 0;
         if (room_reclaim(st, i, now_ms, deadline_ms, UINT32_MAX, &walk, &n, err) == FR_OK) sum += n;
-        while (reclaim_trash(st, i, now_ms, deadline_ms, 64, &n, err) == FR_OK && n) sum += n;
+        sum += empty_trash(st, i, now_ms, deadline_ms, err);
     }
     return sum;
 }
 
-static unsigned reclaim_everywhere(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_error *err) {
+unsigned room_reclaim_all(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_error *err) {
     stripe_set all;
     store_all_stripes(st, &all);
     return reclaim_set(st, now_ms, deadline_ms, &all, err) + table_reclaim_all(st, now_ms);
@@ -252,6 +258,7 @@ static bool evict_some(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms
             r->evictions++;
             any = true;
         }
+        empty_trash(st, i, now_ms, deadline_ms, err); /* of an evicted tree nothing has come back so far */
     }
     return any;
 }
@@ -266,7 +273,7 @@ fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, c
     for (; r->step < ROOM_EVICT; r->step++) {
         unsigned freed = r->step == ROOM_TRIM      ? trim_all(st, now_ms, deadline_ms, err)
                          : r->step == ROOM_RECLAIM ? reclaim_set(st, now_ms, deadline_ms, stripes, err)
-                                                   : reclaim_everywhere(st, now_ms, deadline_ms, err);
+                                                   : room_reclaim_all(st, now_ms, deadline_ms, err);
         if (freed == 0) continue;
         if (r->step != ROOM_TRIM) trim_all(st, now_ms, deadline_ms, err);
         return FR_OK;

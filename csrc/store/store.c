@@ -7,7 +7,7 @@
 #include "store/keyspace.h"
 #include "store/table.h"
 
-#define WRITE_ATTEMPTS 4096 /* relocks, growth steps and evictions of one operation together */
+#define WRITE_ATTEMPTS 32768 /* relocks, growth steps (16384 in the largest segment) and evictions of one operation together */
 
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
@@ -62,16 +62,19 @@ static fr_status run_once(store *st, txn *t, uint64_t now_ms, uint64_t deadline_
     return status;
 }
 
-/* Dead rows first; when none are left the table really is full. */
-static fr_status reclaim_rows(store *st, uint64_t now_ms, bool *tried, fr_error *err) {
+/* Dead rows first, or the dead of every kind when no row but a space id is wanted; when none are left it really is full,
+ * and the refusal that the operation left in err (table.h) stands. */
+static fr_status reclaim_dead(store *st, uint64_t now_ms, uint64_t deadline_ms, bool *tried, fr_error *err) {
+    bool table = err->status == FR_TABLEFULL;
     if (*tried) {
-        stat_add(st->s, STAT_table_full_refusals, 1);
-        return err->status = FR_TABLEFULL;
+        if (table) stat_add(st->s, STAT_table_full_refusals, 1);
+        return err->status;
     }
     *tried = true;
     char kept[FR_ERROR_TEXT];
     memcpy(kept, err->text, sizeof kept);
-    table_reclaim_all(st, now_ms);
+    if (table) table_reclaim_all(st, now_ms);
+    else room_reclaim_all(st, now_ms, deadline_ms, err);
     memcpy(err->text, kept, sizeof kept);
     return FR_OK;
 }
@@ -98,7 +101,7 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
         if (FR_LIKELY(status < FR_RETRY || status > FR_RELOCK)) break;
         fr_status more = FR_OK;
         if (status == FR_GROW) more = room_make(st, &r, now_ms, deadline, stripes, err);
-        else if (status == FR_RECLAIM) more = reclaim_rows(st, now_ms, &reclaimed, err);
+        else if (status == FR_RECLAIM) more = reclaim_dead(st, now_ms, deadline, &reclaimed, err);
         if (more != FR_OK) {
             status = more;
             break;

@@ -2,7 +2,7 @@
  * store_read and store_write, through which every operation runs.
  *
  * An operation is a function on a transaction. It may return FR_RETRY (a read lost its race), FR_RELOCK (it needs
- * latches named in t->want), FR_GROW (the pool is empty) or FR_RECLAIM (a table is full of dead rows); the loops make
+ * latches named in t->want), FR_GROW (the pool is empty) or FR_RECLAIM (a table, or the list of spaces, is full of the dead); the loops make
  * room or take more latches and run it again from the start, so an operation must be repeatable: it changes nothing but
  * the transaction and what it hands out. Growth, trimming, reclaim of expired keys and eviction happen between the
  * attempts, never under a latch that the operation needs.
@@ -27,6 +27,7 @@ typedef struct store {
     uint64_t catalogue_version;   /* of the copies below; 0 = never read */
     uint32_t table_count;
     struct table **tables;        /* by table number; NULL where none is declared */
+    struct table *spare;          /* memory for one more of them, taken before a declaration is published */
 } store;
 
 /* A key, routed: where it lives and under which hash. name is what the block holds: for a row without its table's prefix.
@@ -78,6 +79,9 @@ fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, c
 /* room_reclaim frees up to `limit` expired or flushed keys of a stripe, from *walk on (UINT64_MAX: the end). */
 fr_status room_reclaim(store *st, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit, uint64_t *walk,
                        unsigned *freed, fr_error *err);
+
+/* room_reclaim_all frees every dead key, row and detached tree; returns how many. */
+unsigned room_reclaim_all(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_error *err);
 
 /* store_tick is the housekeeper's step: reclaims up to `limit` expired or flushed keys, rows and detached objects and
  * recovers dead processes. Returns how many it reclaimed. */

@@ -15,8 +15,14 @@ static _Thread_local const table *full_table; /* of this thread's last FR_RECLAI
 
 fr_status table_is_full(txn *t, const table *tb) {
     full_table = tb;
-    return txn_fail(t, FR_RECLAIM, "table '%s' is full: all of its %llu rows are in use", tb->name,
-                    (unsigned long long)tb->capacity);
+    txn_fail(t, FR_TABLEFULL, "table '%s' is full: all of its %llu rows are in use", tb->name,
+             (unsigned long long)tb->capacity);
+    return FR_RECLAIM;
+}
+
+fr_status table_spaces_full(txn *t) {
+    txn_fail(t, FR_OOM, "every space id waits for flushed keys to be reclaimed");
+    return FR_RECLAIM;
 }
 
 /* --- one row ------------------------------------------------------------------------------------------------------ */

@@ -190,8 +190,9 @@ static fr_status refresh_one(store *st, uint32_t number, fr_error *err) {
         __atomic_store_n(&have->state, fresh.state, __ATOMIC_RELAXED);
         return FR_OK;
     }
-    table *tb = malloc(sizeof *tb);
+    table *tb = st->spare ? st->spare : malloc(sizeof *tb);
     if (!tb) return err->status = FR_NOSPACE;
+    st->spare = NULL;
     *tb = fresh;
     retire(st, number);
     __atomic_store_n(&st->tables[number], tb, __ATOMIC_RELEASE);
@@ -226,7 +227,18 @@ fr_status store_catalogue(store *st, fr_error *err) {
     return status;
 }
 
+/* What a declarer publishes it must be able to remember. */
+static bool take_spare(store *st) {
+    pthread_mutex_lock(&catalogue_mutex);
+    if (!st->spare) st->spare = malloc(sizeof *st->spare);
+    bool taken = st->spare != NULL;
+    pthread_mutex_unlock(&catalogue_mutex);
+    return taken;
+}
+
 void store_catalogue_free(store *st) {
+    free(st->spare);
+    st->spare = NULL;
     for (uint32_t i = 0; st->tables && i < 2 * st->s->g.tables; i++) {
         for (table *tb = st->tables[i], *older; tb; tb = older) {
             older = tb->older;
@@ -299,7 +311,7 @@ static fr_status find_place(txn *t, uint32_t *number, uint32_t *space) {
         return txn_fail(t, FR_SCHEMA, "the segment was created for %u tables, and all are in use", t->s->g.tables);
     for (*space = SPACE_COUNTERS + 1; *space < t->s->g.spaces; ++*space)
         if (space_unused(t, *space)) return FR_OK;
-    return txn_fail(t, FR_RECLAIM, "every space id waits for flushed keys to be reclaimed");
+    return table_spaces_full(t);
 }
 
 static fr_status publish(store *st, txn *t, declaration *d) {
@@ -327,7 +339,7 @@ static fr_status publish(store *st, txn *t, declaration *d) {
 
 static fr_status withdraw(txn *t, const table *tb) {
     uint64_t space = txn_ld(t, tb->descriptor + TABLE_SPACE);
-    txn_put(t, t->s->l.spaces + space * 8, SPACE_FREE);
+    if (space < t->s->g.spaces) txn_put(t, t->s->l.spaces + space * 8, SPACE_FREE);
     txn_put(t, table_word_at(t->s, tb->number), 0);
     fr_status status = pool_give(t, tb->descriptor, tb->pages);
     catalogue_moved(t);
@@ -418,6 +430,16 @@ static fr_status declare_end(store *st, txn *t, void *ctx) {
     return FR_OK;
 }
 
+/* Takes back what declare_begin published, when the keys could not be counted. */
+static void abandon(store *st, declaration *d, uint64_t now_ms) {
+    fr_error ignored;
+    stripe_set all;
+    if (!d->created) return;
+    d->keys = 1;
+    store_all_stripes(st, &all);
+    store_write(st, now_ms, UINT64_MAX, &all, declare_end, d, &ignored);
+}
+
 static fr_status refuse_keys(const declaration *d, fr_error *err) {
     snprintf(err->text, sizeof err->text, "%llu ordinary key%s already begin%s with '%.*s:'",
              (unsigned long long)d->keys, d->keys == 1 ? "" : "s", d->keys == 1 ? "s" : "", (int)d->name.n, d->name.p);
@@ -445,11 +467,15 @@ fr_status table_declare(store *st, span name, uint64_t capacity, const schema *s
     stripe_set all;
     *created = false;
     fr_status status = check_declaration(&d, err);
+    if (status == FR_OK && !take_spare(st)) status = err->status = FR_NOSPACE;
     while (status == FR_OK) {
         store_all_stripes(st, &all);
         status = store_write(st, now_ms, UINT64_MAX, &all, declare_begin, &d, err);
         if (status != FR_OK || d.tb) break;
-        if ((status = count_all(st, &d, now_ms, err)) != FR_OK) break;
+        if ((status = count_all(st, &d, now_ms, err)) != FR_OK) {
+            abandon(st, &d, now_ms);
+            break;
+        }
         store_all_stripes(st, &all);
         status = store_write(st, now_ms, UINT64_MAX, &all, declare_end, &d, err);
         if (status != FR_OK || !d.tb) continue;
@@ -479,7 +505,7 @@ static fr_status drop(store *st, txn *t, void *ctx) {
     d->tb = find_in(st, d->name, 1u << TABLE_LIVE);
     if (!d->tb) return txn_fail(t, FR_NOTABLE, "no table is named '%s'", schema_shown(d->name, what));
     uint64_t space = txn_ld(t, d->tb->descriptor + TABLE_SPACE);
-    txn_put(t, st->s->l.spaces + space * 8, SPACE_MAKE(SPACE_STALE, d->tb->number));
+    if (space < st->s->g.spaces) txn_put(t, st->s->l.spaces + space * 8, SPACE_MAKE(SPACE_STALE, d->tb->number));
     set_state(t, d->tb, TABLE_DROPPED);
     catalogue_moved(t);
     t->wakes = TXN_WAKES + 1;

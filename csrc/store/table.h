@@ -160,6 +160,9 @@ fr_status row_copy(store *st, txn *t, const found *from, const key *to);
 unsigned table_reclaim(store *st, table *tb, uint64_t now_ms, uint64_t *cursor, unsigned limit);
 unsigned table_reclaim_all(store *st, uint64_t now_ms);
 fr_status table_is_full(txn *t, const table *tb);
+/* table_is_full and table_spaces_full (no space id is free) return FR_RECLAIM; err->status is the refusal that it becomes
+ * when there is nothing to reclaim. */
+fr_status table_spaces_full(txn *t);
 
 /* table_check verifies the invariants of every table at rest and marks runs and long names. */
 fr_status table_check(store *st, heap_marks *m, fr_error *err);

@@ -199,7 +199,7 @@ static bool passes(const command *row, enum filter filter, span what) {
     case FILTER_MODULE: return false;
     case FILTER_ACLCAT: return has_category(row, what);
     case FILTER_PATTERN: return glob(what, (span){row->name, strlen(row->name)}, true);
-    default: return !is_sub(row);
+    default: return true;
     }
 }
 
@@ -223,7 +223,7 @@ fr_status cmd_command_list(context *c) {
         reply_text(c->out, command_table[i].name);
         n++;
     }
-    reply_close(c->out, mark, filter ? '*' : '~', n); /* as redis-server, which makes the plain list a set */
+    reply_close(c->out, mark, '*', n);
     return FR_OK;
 }
 

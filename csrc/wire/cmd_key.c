@@ -80,7 +80,7 @@ static fr_status expire_at(context *c, unsigned unit, uint64_t *at) {
     }
     if (v > INT64_MAX - wall) return fail_expiry(c);
     if (unit & EXPIRY_ABSOLUTE) *at = expiry_boot(c, v);
-    else *at = v > 0 || (uint64_t)-v < c->now ? c->now + (uint64_t)v : 1;
+    else *at = v > 0 || 0 - (uint64_t)v < c->now ? c->now + (uint64_t)v : 1;
     return FR_OK;
 }
 

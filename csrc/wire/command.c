@@ -395,6 +395,10 @@ enum run_result command_run(session *s, uint64_t now, uint64_t wall) {
         fail(c, FR_ARGUMENT, "-NOAUTH Authentication required.");
         return reject(s, row, FR_ARGUMENT);
     }
+    if (FR_UNLIKELY(command_number(row) == COMMAND_debug && !s->facts->debug_enabled)) {
+        fr_status status = row->run(c); /* says why not, inside a transaction too */
+        return reject(s, row, status);
+    }
     if (FR_UNLIKELY(s->multi && !runs_in_multi(row))) return queue(s, row);
     return run(s, row);
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "wire/ahead.h"
 #include "wire/session_state.h"
 
 #define QUERY_KEEP 65536u /* an empty query buffer larger than this is given back */
@@ -129,13 +130,16 @@ static void log_word(session *s, span word) {
     log_byte(s, "\"", 1);
 }
 
-/* log_request writes `<db> "word" "word"...` and a newline for MONITOR clients; passwords never. */
+/* log_request writes `<db> "word" "word"...` and a newline for MONITOR clients, of what ran; passwords never. */
 static void log_request(session *s) {
     const span *argv = s->parser.argv;
-    if (word_is(argv[0], "auth") || word_is(argv[0], "hello")) return;
+    const command *row = s->c.cmd;
+    if (!row || row->flags & C_ADMIN || !command_fits(row, s->parser.argc) || session_needs_auth(s)) return;
+    if (word_is(argv[0], "hello")) return;
+    bool secret = word_is(argv[0], "auth");
     char db[16];
     log_byte(s, db, (size_t)snprintf(db, sizeof db, "%u", s->db));
-    for (uint32_t i = 0; i < s->parser.argc; i++) log_word(s, argv[i]);
+    for (uint32_t i = 0; i < s->parser.argc; i++) log_word(s, secret && i ? SPAN_LIT("(redacted)") : argv[i]);
     log_byte(s, "\n", 1);
 }
 
@@ -154,9 +158,9 @@ static void settle(session *s, size_t mark) {
 /* answer runs the ready request. FEED_MORE: go on with the next. */
 static feed_result answer(session *s, uint64_t now, uint64_t wall) {
     size_t mark = reply_mark(&s->out);
-    if (FR_UNLIKELY(s->facts->monitors && !s->parked_ms)) log_request(s);
     enum run_result got = command_run(s, now, wall);
     if (FR_UNLIKELY(got == RUN_PARKED)) return FEED_PARKED;
+    if (FR_UNLIKELY(s->facts->monitors)) log_request(s);
     if (FR_UNLIKELY(got == RUN_HOST)) {
         s->host = true;
         s->host_failed = false;
@@ -164,7 +168,7 @@ static feed_result answer(session *s, uint64_t now, uint64_t wall) {
         return FEED_HOST;
     }
     settle(s, mark);
-    if (FR_UNLIKELY(got == RUN_CLOSE)) reply_truncate(&s->out, s->out.sent); /* not a word to a browser */
+    if (FR_UNLIKELY(got == RUN_CLOSE)) reply_truncate(&s->out, mark); /* not a word to a browser */
     if (FR_UNLIKELY(got == RUN_CLOSE || s->closing)) return FEED_CLOSE;
     if (FR_UNLIKELY(s->out.broken)) {
         reply_truncate(&s->out, mark);
@@ -185,6 +189,8 @@ static feed_result refuse(session *s, const char *text) {
 static feed_result work(session *s, input *in, uint64_t now, uint64_t wall) {
     resp_limits limits = {s->facts->max_bulk, s->facts->max_args, session_needs_auth(s)};
     feed_result result = FEED_MORE;
+    ahead next;
+    bool looks = false;
     while (result == FEED_MORE) {
         if (!s->ready) {
             int64_t got = resp_parse(&s->parser, in->p, in->n, &limits);
@@ -192,6 +198,9 @@ static feed_result work(session *s, input *in, uint64_t now, uint64_t wall) {
             if (FR_UNLIKELY(got < 0)) return refuse(s, s->parser.error);
             s->request_n = (size_t)got;
             s->ready = s->parser.argc > 0;
+            if (!looks) ahead_begin(&next, in->p + got, in->n - (size_t)got);
+            looks = true;
+            ahead_step(&next, s->st, s->db);
         }
         if (FR_LIKELY(s->ready)) result = answer(s, now, wall);
         if (s->ready) return result;
@@ -235,7 +244,11 @@ size_t session_output(session *s, const char **p) {
 
 void session_sent(session *s, size_t n) {
     stat_add(s->st->s, STAT_net_output_bytes, n);
+    size_t before = s->out.n;
     reply_drop(&s->out, n);
+    size_t gone = before - s->out.n; /* the rest moved forward, and with it the place where the host's reply begins */
+    s->host_mark = s->host_mark > gone ? s->host_mark - gone : 0;
+    if (s->host_mark < s->out.sent) s->host_mark = s->out.sent;
 }
 
 size_t session_held(session *s) { return s->query_n - s->query_at; }

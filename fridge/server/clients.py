@@ -8,8 +8,10 @@ not waited for: the line is written at the next tick.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from fridge.errors import FridgeError
 from fridge.segment import Segment
@@ -154,12 +156,12 @@ def parse_kill(words: list[str]) -> KillRequest:
     if len(words) == 1:
         address = words[0]
         return KillRequest((lambda line, facts: facts.get("addr") == address,), True, False)
-    if len(words) % 2:
-        raise FilterError("syntax error")
     tests: list[Callable[[ClientLine, dict[str, str]], bool]] = []
     skip_me = True
-    for option, value in zip(words[::2], words[1::2], strict=True):
+    for option, value in zip_longest(words[::2], words[1::2]):
         name = option.lower()
+        if value is None:
+            raise FilterError("syntax error")
         if name == "skipme":
             if value.lower() not in ("yes", "no"):
                 raise FilterError("syntax error")
@@ -182,7 +184,7 @@ def _kill_test(name: str, value: str) -> Callable[[ClientLine, dict[str, str]], 
         return lambda line, facts: facts.get(name) == value
     if name == "user":
         if value != "default":
-            raise FilterError(f"No such user '{value}'")
+            raise FilterError(f"No such user '{_shown(value)}'")
         return lambda line, facts: True
     if name == "maxage":
         age = _client_id(value)
@@ -200,7 +202,7 @@ def parse_list(words: list[str]) -> Callable[[ClientLine], bool]:
         kind = parse_type(words[1])
         return lambda line: is_type(line.facts(), kind)
     if words[0].lower() == "id" and len(words) > 1:
-        ids = [_client_id(word) for word in words[1:]]
+        ids = [_integer(word) for word in words[1:]]
         if None in ids:
             raise FilterError("Invalid client ID")
         return lambda line: line.id in ids
@@ -210,7 +212,7 @@ def parse_list(words: list[str]) -> Callable[[ClientLine], bool]:
 def parse_type(word: str) -> str:
     """A client type. Raises FilterError."""
     if word.lower() not in TYPES:
-        raise FilterError(f"Unknown client type '{word}'")
+        raise FilterError(f"Unknown client type '{_shown(word)}'")
     return word.lower()
 
 
@@ -220,5 +222,17 @@ def is_type(facts: Mapping[str, str], kind: str) -> bool:
     return kind == ("pubsub" if subscribed else "normal")
 
 
+def _integer(word: str) -> int | None:
+    """An int64 as redis-server reads it: no blanks, no plus, no leading zeros."""
+    number = int(word) if re.fullmatch(r"0|-?[1-9][0-9]{0,18}", word, re.ASCII) else None
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
 def _client_id(word: str) -> int | None:
-    return int(word) if word.isascii() and word.isdigit() and int(word) > 0 else None
+    number = _integer(word)
+    return number if number is not None and number > 0 else None
+
+
+def _shown(word: str) -> str:
+    """A word inside an error text: redis-server shows it up to the first NUL."""
+    return word.partition("\0")[0]

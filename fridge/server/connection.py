@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _feed, _unpack = lib.fridge_feed, ffi.unpack
 MORE, HOST, PARKED, CLOSE = (int(r) for r in (lib.FEED_MORE, lib.FEED_HOST, lib.FEED_PARKED, lib.FEED_CLOSE))
 HOLDS, OUTPUT_FROM = 8, 15  # fridge_feed's answer: bit 3, and the largest one without output
+COPIED_TO = (ffi.typeof("fridge_output").fields[1][1].type.length << 4) + 15  # the largest whose output is in fridge_output.copy
 
 PARKED_RETRY = 0.004  # seconds until a parked session tries its latch again
 WRITE_HIGH, WRITE_LOW = 1 << 20, 256 << 10  # bytes unsent at which a client counts as stalled, and no more
@@ -64,13 +65,13 @@ class Connection(asyncio.Protocol):
         worker: whose segment, settings and registry it shares.
     """
 
-    __slots__ = ("_busy", "_full", "_inbox", "_out", "_reading", "_transport", "_waits", "_worker", "_write", "address",
+    __slots__ = ("_busy", "_full", "_inbox", "_out", "_reading", "_transport", "_view", "_waits", "_worker", "_write", "address",
                  "closing", "descriptor", "id", "is_unix", "last_read", "local_address", "monitor", "partial_commands",
                  "partial_since", "session", "since")  # fmt: skip
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._out = worker.out
+        self._out, self._view = worker.out, worker.view
         self._transport: asyncio.Transport | None = None
         self._write: Callable[[bytes], None] = _nowhere
         self._waits = Wait.NOTHING
@@ -114,7 +115,7 @@ class Connection(asyncio.Protocol):
         self.last_read = worker.now
         got = _feed(self.session, data, len(data), self._out)
         if got > OUTPUT_FROM:
-            self._write(_unpack(self._out[0], got >> 4))
+            self._write(self._view[: got >> 4] if got <= COPIED_TO else _unpack(self._out.p, got >> 4))
         if got & 15 or worker.watched:
             self._after(got)
         else:
@@ -170,7 +171,7 @@ class Connection(asyncio.Protocol):
         """Let the session go on with what it holds."""
         got = int(_feed(self.session, ffi.NULL, 0, self._out))
         if got > OUTPUT_FROM:
-            self._write(_unpack(self._out[0], got >> 4))
+            self._write(_unpack(self._out.p, got >> 4))
         return got
 
     def push(self, data: bytes) -> None:

@@ -42,7 +42,8 @@ class Worker:
 
     def __init__(self, context: Context, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.context, self.number, self.loop = context, number, loop
-        self.out = ffi.new("char **")  # where the last feed's output is
+        self.out = ffi.new("fridge_output *")  # of the last feed
+        self.view = ffi.buffer(self.out.copy)
         self.now = loop.time()  # of the last tick: limits are in seconds, and asking costs
         self.watched = False  # a MONITOR client is there
         self.facts = ffi.new("server_facts *", {"command_cells": len(context.segment.cells)})

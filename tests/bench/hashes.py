@@ -62,8 +62,9 @@ def _stores(sizes: list[int]) -> list[Row]:
         most = max(got[f"{command}_{n}"] for n in sizes)
         note = ", ".join(f"{n:,} fields: {got[f'{command}_{n}']}" for n in sizes)
         if command == "hset":
-            new = got[f"hset_new_{sizes[-1]}"], got[f"hset_new_{sizes[-1]}_median"]
-            note += f"; a new field {new[1]}, and at most {new[0]} when the index splits"
+            last = sizes[-1]
+            note += f"; a value of another length {got[f'hset_resized_{last}_median']}, at most {got[f'hset_resized_{last}']}"
+            note += f"; a new field {got[f'hset_new_{last}_median']}, at most {got[f'hset_new_{last}']} when the index splits"
         what = f"{command.upper()}: stores into shared memory, the most of 2,001 calls"
         found.append(Row(what, str(most), "-", f"{most / STORES:.2f} of it", f"<= {STORES}", most <= STORES, note))
     return found

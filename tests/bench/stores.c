@@ -2,7 +2,8 @@
  *
  * Counted by the store hook (shm/access.h): every st8, cas and access byte, and every fill as one. Prints one JSON object,
  * "<operation>_<fields>": the most that any of the calls made, and "..._median". A field is one that is there, picked at
- * random; "hset_new" adds one. Each call is what a command is: one transaction, one stripe. Run: stores <largest>.
+ * random; "hset" keeps the length of
+ * the value, "hset_resized" does not, "hset_new" adds a field. Each call is what a command is: one transaction, one stripe. Run: stores <largest>.
  */
 #include "store_fixture.h"
 
@@ -65,9 +66,11 @@ static void hash_of(uint32_t fields) {
     op hget = {.run = do_hget, .name = "text"}, hincr = {.run = do_hincr, .name = "numbers", .by = 1};
     op hset = {.run = do_hset, .name = "text", .value = text_of(new)};
     measure(st, "hget", "f:", hget, fields, false, true);
+    op resize = {.run = do_hset, .name = "text", .value = text_of("of another length")};
     measure(st, "hset", "f:", hset, fields, false, false);
     measure(st, "hincrby", "n:", hincr, fields, false, false);
     if (fields > 512) measure(st, "hset_new", "f:", hset, fields, true, false); /* a small hash would not stay small */
+    measure(st, "hset_resized", "f:", resize, fields, false, false);
     store_close(st);
 }
 

@@ -1,4 +1,6 @@
 /* test_counter.c - counters: the lock-free cell, the transaction's way to it, and the names that own cells. */
+#include <setjmp.h>
+
 #include "store_fixture.h"
 
 static fr_status do_open(store *st, txn *t, op *o) { return counter_open(st, t, &o->k, o->by, &o->size); }
@@ -138,6 +140,84 @@ static void a_transaction_freezes_its_counters(void) {
     close_sound(st);
 }
 
+/* A process dies at one of its stores; before it is recovered another adds to the counter, if the cell lets it. What that
+ * one was told must still be in the counter after the replay. */
+static jmp_buf death;
+static unsigned stores_left;
+
+static void die_at_store(void *ctx, enum access_kind kind, const void *addr, size_t len) {
+    (void)ctx, (void)addr, (void)len;
+    if (kind != ACCESS_LD8 && kind != ACCESS_TOUCH1 && --stores_left == 0) longjmp(death, 1);
+}
+
+static bool incr_dies_at(store *st, unsigned stores) {
+    op o = {.run = do_incr, .name = "c", .by = 5};
+    volatile bool died = true;
+    stores_left = stores;
+    fr_hook = die_at_store;
+    if (setjmp(death) == 0) {
+        write_one(st, &o);
+        died = false;
+    }
+    fr_hook = NULL;
+    return died;
+}
+
+static void a_replay_keeps_what_others_added(void) {
+    bool died = true;
+    for (unsigned at = 1; died; at++) {
+        store *st = big_store();
+        int64_t sum, now;
+        uint64_t cell = counter(st, "c", 0);
+        uint32_t slot = st->s->me->slot, gen = LATCH_GEN(st->s->me->word);
+        died = incr_dies_at(st, at);
+        segment_become(st->s, slot + 1, 1);
+        segment_set_dead(st->s, slot, true);
+        fr_status added = counter_add(st->s, cell, 100, &sum);
+        CHECK_STATUS(segment_recover_slot(st->s, slot, gen, clock_boot_ms() + 1000), FR_OK);
+        CHECK_STATUS(counter_get(st->s, cell, &now), FR_OK);
+        if (added == FR_OK) CHECK(now >= sum);
+        close_sound(st);
+    }
+}
+
+/* An expired string and a live counter of one name: a new string takes the counter's place, not its cell. */
+static void a_cell_outlives_a_dead_string_before_it(void) {
+    store *st = big_store();
+    int64_t out;
+    op e = {.run = do_expire, .name = "k", .at = NOW + 10}, s = {.run = do_set, .name = "k", .value = text_of("abc")};
+    op o = {.run = do_open, .name = "k"};
+    CHECK_STATUS(write_op(st, &s), FR_OK);
+    CHECK_STATUS(write_op(st, &e), FR_OK);
+    CHECK_STATUS(write_op_at(st, &o, NOW + 20), FR_OK);
+    CHECK_STATUS(write_op_at(st, &s, NOW + 20), FR_OK);
+    CHECK_STATUS(counter_add(st->s, o.size, 1, &out), FR_RETRY); /* dead, and still the counter's */
+    for (int i = 0; i < 100; i++) { /* nobody else gets its block */
+        char name[16];
+        snprintf(name, sizeof name, "n%d", i);
+        counter(st, name, 7);
+    }
+    CHECK_STATUS(write_op_at(st, &(op){.run = do_del, .name = "k"}, NOW + 20), FR_OK);
+    uint64_t cell = o.size;
+    CHECK_STATUS(write_op_at(st, &o, NOW + 20), FR_OK);
+    CHECK(o.size == cell && add(st, cell, 1) == 1);
+    close_sound(st);
+}
+
+static void a_converted_string_keeps_its_expiry(void) {
+    store *st = big_store();
+    int64_t out;
+    op s = {.run = do_set, .name = "n", .value = text_of("41")}, e = {.run = do_expire, .name = "n", .at = NOW + 10};
+    op f = {.run = do_find, .name = "n"};
+    CHECK_STATUS(write_op(st, &s), FR_OK);
+    CHECK_STATUS(write_op(st, &e), FR_OK);
+    uint64_t cell = counter(st, "n", 0);
+    CHECK_STATUS(counter_add(st->s, cell, 1, &out), FR_RETRY); /* it expires: not without a latch */
+    CHECK_STATUS(read_op(st, &f), FR_OK);
+    CHECK(f.flag && f.at == NOW + 10 && reads(st, "n", "41"));
+    close_sound(st);
+}
+
 int main(void) {
     RUN(one_number_behind_both_ways);
     RUN(a_string_becomes_a_counter);
@@ -145,5 +225,8 @@ int main(void) {
     RUN(flush_kills_all_counters_at_once);
     RUN(limits_and_expiry);
     RUN(a_transaction_freezes_its_counters);
+    RUN(a_replay_keeps_what_others_added);
+    RUN(a_cell_outlives_a_dead_string_before_it);
+    RUN(a_converted_string_keeps_its_expiry);
     return 0;
 }

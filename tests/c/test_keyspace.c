@@ -162,11 +162,49 @@ static void a_random_key_can_be_any(void) {
     close_sound(st);
 }
 
+/* More flushes than there are space ids: what is dead is reclaimed before a flush is refused. */
+static void a_flush_never_runs_out_of_spaces(void) {
+    geometry g = layout_default(8u << 20);
+    store *st = store_with(&g);
+    char name[16];
+    for (uint32_t i = 0; i < 2 * g.spaces + 10; i++) {
+        snprintf(name, sizeof name, "k%u", i);
+        set(st, name, "v");
+        did(st, (op){.run = do_flush, .name = "x"}, FR_OK);
+    }
+    CHECK(holds(st, name, NULL) && count(st, 0) == 0);
+    close_sound(st);
+}
+
+/* A key that was routed before its prefix became a table: the write that gets the latch later is a row's. */
+static key early;
+static fr_status do_set_early(store *st, txn *t, op *o) {
+    set_options plain = {.condition = SET_ALWAYS};
+    set_result r;
+    return str_set(st, t, &early, o->value, &plain, &r);
+}
+static void a_table_comes_between_route_and_latch(void) {
+    store *st = big_store();
+    schema sc = {0};
+    table *tb;
+    bool created;
+    table_info info;
+    CHECK_STATUS(key_route(st, 0, text_of("t:a"), &early, &last_error), FR_OK);
+    CHECK_STATUS(schema_add(&sc, text_of("n"), text_of("str:8"), &last_error), FR_OK);
+    CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    CHECK_STATUS(write_op(st, &(op){.run = do_set_early, .name = "x", .value = text_of("abc")}), FR_OK);
+    table_measure(st, tb, &info);
+    CHECK(info.rows == 1 && hget_is(st, "t:a", "n", "abc"));
+    close_sound(st);
+}
+
 int main(void) {
     RUN(conditions_of_expire);
     RUN(renames_and_copies);
     RUN(a_renamed_tree_moves_one_block);
     RUN(flush_and_swap);
     RUN(a_random_key_can_be_any);
+    RUN(a_flush_never_runs_out_of_spaces);
+    RUN(a_table_comes_between_route_and_latch);
     return 0;
 }

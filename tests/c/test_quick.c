@@ -112,9 +112,30 @@ static void every_store_of_a_quick_set(void) {
     close_sound(st);
 }
 
+/* The key was routed, then databases were swapped: what the other one is given now is not this key's. */
+static fr_status do_swap(store *st, txn *t, op *o) {
+    (void)o;
+    return keyspace_swap(st, t, 0, 1);
+}
+static fr_status do_set_1(store *st, txn *t, op *o) {
+    CHECK_STATUS(key_route(st, 1, text_of(o->name), &o->k, t->err), FR_OK);
+    return do_set(st, t, o);
+}
+static void a_swap_comes_between_route_and_read(void) {
+    store *st = big_store();
+    quick_value v;
+    set(st, "k", "mine");
+    key k = route(st, "k");
+    CHECK_STATUS(write_op(st, &(op){.run = do_swap, .name = "k"}), FR_OK);
+    CHECK_STATUS(write_op(st, &(op){.run = do_set_1, .name = "k", .value = text_of("your")}), FR_OK);
+    CHECK_STATUS(quick_get(st, &k, &v), FR_RETRY);
+    close_sound(st);
+}
+
 int main(void) {
     RUN(agrees_with_the_general_path);
     RUN(refuses_what_is_not_its_case);
     RUN(every_store_of_a_quick_set);
+    RUN(a_swap_comes_between_route_and_read);
     return 0;
 }

@@ -57,7 +57,7 @@ _POOLS: dict[str, Sequence[bytes]] = {
     "samples": (b"0", b"5", b"-1", MAX),
 }  # fmt: skip
 _BY_TYPE: dict[str, Sequence[bytes]] = {
-    "key": KEYS, "string": VALUES, "integer": INTEGERS, "double": FLOATS, "pattern": PATTERNS,
+    "string": VALUES, "integer": INTEGERS, "double": FLOATS, "pattern": PATTERNS,
     "unix-time": UNIX_SECONDS, "pure-token": (b"",),
 }  # fmt: skip
 _BY_COMMAND: dict[tuple[str, str], Sequence[bytes]] = {
@@ -182,12 +182,7 @@ def load(redis: Wire) -> dict[str, Command]:
 OWN_ID, OWN_ADDRESS, OWN_LADDR = b"\0own id\0", b"\0own addr\0", b"\0own laddr\0"
 
 
-@functools.lru_cache(maxsize=None)
-def _sampled(items: tuple[Any, ...]) -> st.SearchStrategy[Any]:
-    return st.sampled_from(items)
-
-
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _below(n: int) -> st.SearchStrategy[int]:
     return st.integers(0, n - 1)
 
@@ -198,6 +193,7 @@ class Generator:
 
     draw: Callable[[st.SearchStrategy[Any]], Any]
     commands: dict[str, Command]
+    keys: Sequence[bytes] = KEYS
     common: tuple[Command, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -205,8 +201,7 @@ class Generator:
 
     def of(self, items: Sequence[T]) -> T:
         """One of these."""
-        choice: T = self.draw(_sampled(tuple(items)))
-        return choice
+        return items[self.below(len(items))]
 
     def chance(self, percent: int) -> bool:
         """True so often."""
@@ -219,6 +214,8 @@ class Generator:
     # --- well-formed words ---
 
     def _value(self, command: Command, argument: Argument) -> bytes:
+        if argument.type == "key":
+            return self.of(self.keys)
         pool = _BY_COMMAND.get((command.name, argument.name)) or _POOLS.get(argument.name)
         return self.of(pool if pool is not None else _BY_TYPE[argument.type])
 
@@ -306,9 +303,9 @@ class Generator:
 
     # --- any words ---
 
-    def any_step(self) -> tuple[Command, Words]:
+    def any_step(self, leave_out: frozenset[str] = frozenset()) -> tuple[Command, Words]:
         """A command of those that may stand anywhere, mostly well formed."""
-        command = self.of(self.common)
+        command = self.of([c for c in self.common if c.name not in leave_out] if leave_out else self.common)
         if not self.chance(15):
             return command, self.plain(command)
         words = list(self.plain(command))
@@ -323,10 +320,9 @@ class Generator:
             words += words[len(command.words) :]
         return command, tuple(words)
 
-    def cuts(self, data: bytes) -> list[bytes]:
-        """The bytes cut at up to four places."""
-        places = sorted({self.below(len(data)) for _ in range(self.below(5))} | {0, len(data)})
-        return [data[a:b] for a, b in zip(places, places[1:], strict=False)]
+    def cuts(self, data: bytes) -> list[int]:
+        """Up to four places in the data, ascending."""
+        return sorted({self.below(len(data)) for _ in range(self.below(5))} - {0})
 
 
 # --- commands whose arguments COMMAND DOCS does not tell --------------------------------------------------------------
@@ -335,7 +331,7 @@ class Generator:
 SETTINGS: dict[bytes, Sequence[bytes]] = {
     b"maxmemory-policy": (b"noeviction", b"allkeys-lru", b"volatile-lru", b"volatile-ttl", b"sideways"),
     b"timeout": (b"0", b"1000", b"-1", b"x"),
-    b"maxmemory-samples": (b"5", b"10", b"64", b"0", b"x"),
+    b"maxmemory-samples": (b"5", b"10", b"64", b"x"),
     b"slowlog-log-slower-than": (b"10000", b"-1", b"x"),
     b"no-such-setting": (b"1",),
 }

@@ -7,7 +7,6 @@ means to answer otherwise.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,15 +94,18 @@ def _seconds(a: Tree, b: Tree, words: Words, context: Context) -> bool:
     return a[0] == b[0] == b":" and apart <= 1 + context.slack_ms // 1000 and int(_bytes(b)) >= 0
 
 
-_VARYING = re.compile(rb"(id|addr|laddr|fd|age|idle|qbuf|qbuf-free|argv-mem|multi-mem|rbs|rbp|obl|oll|omem|tot-mem|events|redir|"
-                      rb"user|flags|lib-name|lib-ver|ssub)=[^ \n]*")  # fmt: skip
+_CLIENT_FIELDS = (b"name", b"db", b"sub", b"psub", b"multi", b"cmd", b"resp")
 
 
 def _client_lines(a: Tree, b: Tree, words: Words, context: Context) -> bool:
-    """Ids, addresses and buffer sizes are the connection's; names, databases, transactions and commands are compared."""
-    lines = [_VARYING.sub(b"", _bytes(x)).split(b"\n") for x in (a, b)]
-    fields = [[[f for f in line.split(b" ") if f] for line in side] for side in lines]
-    return a[0] == b[0] and fields[0][-2:] == fields[1][-2:]
+    """Ids, addresses and buffer sizes are the connection's, and the list has no order: what clients say is compared."""
+    theirs, ours = (Counter(map(_client_fields, _bytes(x).removeprefix(b"txt:").splitlines())) for x in (a, b))
+    return a[0] == b[0] and theirs == ours
+
+
+def _client_fields(line: bytes) -> tuple[bytes, ...]:
+    fields = dict(word.split(b"=", 1) for word in line.split(b" "))
+    return tuple(fields[name] for name in _CLIENT_FIELDS)
 
 
 def _info_text(a: Tree, b: Tree, words: Words, context: Context) -> bool:
@@ -120,9 +122,8 @@ def _hello(a: Tree, b: Tree, words: Words, context: Context) -> bool:
 
 def _known(a: Tree, b: Tree, words: Words, context: Context) -> bool:
     """COMMAND LIST: of the commands that both have, the same ones."""
-    names = {name.encode() for name in context.commands if "|" not in name}
-    containers = {name.split("|")[0].encode() for name in context.commands if "|" in name}
-    theirs, ours = ({_bytes(x) for x in _list(side)} & (names | containers) for side in (a, b))
+    names = {name.encode() for name in context.commands}
+    theirs, ours = ({_bytes(x) for x in _list(side)} & names for side in (a, b))
     return theirs == ours
 
 
@@ -176,7 +177,29 @@ def _both_help(redis: Tree, fridge: Tree, words: Words) -> bool:
     return redis[0] == fridge[0] == b"*" and theirs[0] == ours[0] and theirs[-2:] == ours[-2:]
 
 
+def _refused_in_multi(redis: Tree, fridge: Tree, words: Words) -> bool:
+    return redis == (b"+", b"QUEUED") and fridge == (b"-", b"ERR Command not allowed inside a transaction")
+
+
+def _encoded_anew(redis: Tree, fridge: Tree, words: Words) -> bool:
+    shrunk = redis[1] == b"hashtable" and fridge[1] == b"listpack"
+    return shrunk or {redis[1], fridge[1]} <= {b"raw", b"embstr", b"int"}
+
+
+#: Answered by the process around the session, while EXEC holds latches that other processes wait for.
+HOST_COMMANDS = ("info", "config|get", "config|set", "config|resetstat", "client|info", "client|list", "client|kill")
+
+def _not_reaped(redis: Tree, fridge: Tree, words: Words) -> bool:
+    return redis[0] == b":" and fridge in ((b"$", None), (b"_", b""))
+
+
 EXCEPTIONS: tuple[Deviation, ...] = (
+    Deviation("object|encoding", "redis-server keeps a string raw after APPEND or SETRANGE and a hash big that was big once; "
+              "here the encoding is that of the value as it is", _encoded_anew),
+    Deviation("memory|usage", "redis-server measures a key that has expired and was not looked at since; here it is gone",
+              _not_reaped),
+    *(Deviation(name, "a transaction holds latches of the segment; it may not wait for the server's process", _refused_in_multi)
+      for name in HOST_COMMANDS),
     *(Deviation(f"{container}|help", "HELP tells of the subcommands that this server has (issue 2, section 3)", _both_help)
       for container in ("client", "command", "config", "memory", "object")),
 )  # fmt: skip

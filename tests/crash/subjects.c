@@ -535,12 +535,12 @@ static fr_status sum_op(store *st, txn *t, void *ctx) {
         key k;
         value v;
         bool found;
-        char text[VALUE_TEXT];
+        char text[VALUE_TEXT + 1] = "";
         fr_status status = key_route(st, 0, account_name(i, buf), &k, &a->v->err);
         if (status == FR_OK) status = str_get(st, t, &k, &v, &found);
         if (status != FR_OK) return status;
         if (!found || v.kind == VALUE_BYTES) a->sum = INT64_MIN / 2;
-        else a->sum += strtoll(value_text(&v, text).p, NULL, 10);
+        else value_text(&v, text), a->sum += strtoll(text, NULL, 10);
     }
     return FR_OK;
 }
