@@ -59,7 +59,9 @@ HOT fr_status row_route(store *st, row_call *c, span name, fr_error *err) {
         fr_status status = store_catalogue(st, err);
         if (status != FR_OK) return status;
     }
-    if (FR_UNLIKELY(tb->state != TABLE_LIVE)) return no_table((span){tb->name, tb->name_n}, err);
+    if (FR_UNLIKELY(tb->state != TABLE_LIVE)) {
+        return st->s->lost ? (err->status = FR_LOST) : no_table((span){tb->name, tb->name_n}, err);
+    }
     if (FR_UNLIKELY(name.n + tb->name_n + 1 > KEY_MAX)) return err->status = FR_KEYTOOLONG;
     *k = (key){.full = name, .name = name, .table = (int32_t)tb->number, .catalogue = catalogue};
     k->space = (uint32_t)ld8(SEG_AT(st->s, tb->descriptor + TABLE_SPACE, uint64_t));

@@ -57,11 +57,11 @@ function(fridge_programs folder label seconds)
     endforeach()
 endfunction()
 
-# fuzz_program builds tests/fuzz/<name>.c with what it shares, and registers it; further words are functions that it
-# replaces (ld --wrap).
-function(fuzz_program name)
-    add_executable(fuzz_${name} ${tests_dir}/fuzz/${name}.c ${tests_dir}/fuzz/fuzz.c ${tests_dir}/fuzz/mutate.c
-        ${tests_dir}/crash/script.c ${tests_dir}/crash/dump.c)
+# fuzz_program builds tests/fuzz/<name>.c with `shared`, files of tests/, and registers it; further words are functions
+# that it replaces (ld --wrap).
+function(fuzz_program name shared)
+    list(TRANSFORM shared PREPEND ${tests_dir}/)
+    add_executable(fuzz_${name} ${tests_dir}/fuzz/${name}.c ${shared})
     set_target_properties(fuzz_${name} PROPERTIES OUTPUT_NAME fuzz/${name})
     target_include_directories(fuzz_${name} PRIVATE ${tests_dir}/fuzz ${tests_dir}/crash ${tests_dir}/c)
     target_link_libraries(fuzz_${name} PRIVATE fridge_sane)
@@ -84,7 +84,9 @@ else()
     fridge_programs(crash crash 900)
     if(NOT FRIDGE_VARIANT STREQUAL "tsan")
         engine(fridge_sane ${asan_flags})
-        fuzz_program(segment_file clock_boot_ms nanosleep syscall)
-        fuzz_program(session clock_boot_ms clock_gettime)
+        fuzz_program(segment_file "fuzz/fuzz.c;fuzz/mutate.c;crash/script.c;crash/dump.c" clock_boot_ms nanosleep syscall)
+        fuzz_program(session fuzz/fuzz.c clock_boot_ms clock_gettime)
+        fuzz_program(fail_nth crash/dump.c malloc calloc realloc strdup strndup asprintf realpath madvise mmap munmap open fcntl
+            fchmod fstat lstat mkdir pread getrandom linkat syscall)
     endif()
 endif()

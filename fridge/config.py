@@ -433,14 +433,16 @@ def config_get(settings: Settings, patterns: Iterable[str]) -> dict[str, str]:
         known[name] = setting.kind.show(value_of(settings, name))
     known.update({alias: known[name] for alias, name in _ALIASES.items()})
     known.update(FIXED)
-    found: dict[str, str] = {}
+    found: dict[str, str] = {}  # how a name was written first, by its proper spelling
     for pattern in patterns:
-        if not set(pattern) & set("*?["):  # a name: answered as it was written
+        if not set(pattern) & set("*?["):
             if pattern.lower() in known:
-                found[pattern] = known[pattern.lower()]
+                found.setdefault(pattern.lower(), pattern)
         else:
-            found.update({name: text for name, text in known.items() if glob_match(pattern, name)})
-    return found
+            for name in known:
+                if glob_match(pattern, name):
+                    found.setdefault(name, name)
+    return {written: known[name] for name, written in found.items()}
 
 
 def config_set(settings: Settings, pairs: Iterable[tuple[str, str]]) -> dict[str, Value]:

@@ -17,7 +17,6 @@
 
 #define GROW_STEP (UINT64_C(4) << 20)
 #define GROW_LEAST (UINT64_C(64) << 10)
-#define MAX_LATCH_TIMEOUT_MS 60000
 
 /* Reading a page through the kernel, which answers with an error where a load would answer with SIGBUS. */
 static bool page_is_there(uint8_t *at) {
@@ -68,9 +67,8 @@ static uint64_t grow_target(segment *s, uint64_t size, int fd) {
 /* The memory is there; say so. Two growers allocate the same range, which is harmless; the latch keeps the slower one
  * from making the size fall. */
 static fr_status publish_size(segment *s, uint64_t size, fr_error *err) {
-    uint64_t *word = &segment_super(s)->size, wait = ld8(&segment_super(s)->shared_settings[SETTING_LATCH_TIMEOUT]);
-    if (wait > MAX_LATCH_TIMEOUT_MS) wait = MAX_LATCH_TIMEOUT_MS;
-    fr_status status = latch_take(s, segment_pool_latch(s), clock_boot_ms() + wait, err);
+    uint64_t *word = &segment_super(s)->size;
+    fr_status status = latch_take(s, segment_pool_latch(s), clock_boot_ms() + segment_latch_timeout(s), err);
     if (status != FR_OK) return status;
     if (ld8(word) < size) st8(word, size);
     latch_drop(s, segment_pool_latch(s));

@@ -148,7 +148,7 @@ static uint64_t spill_reserve(const segment *s) { return s->l.pages / 32 < 32 ? 
 /* How many pages ordinary allocations may still take of what the file has. */
 static uint64_t pool_left(txn *t) {
     uint64_t all = pool_size(t->s) - t->s->l.data / t->s->g.page_size;
-    uint64_t taken = txn_ld(t, offsetof(superblock, pool_used)) + spill_reserve(t->s);
+    uint64_t taken = txn_ld(t, offsetof(superblock, pool_used)) + (t->shrinks ? 0 : spill_reserve(t->s));
     return taken < all ? all - taken : 0;
 }
 

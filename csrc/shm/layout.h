@@ -90,7 +90,7 @@ typedef struct superblock {
     uint8_t pad0[LAYOUT_MUTABLE - 8 * 2 - sizeof(geometry) - 16 * 2 - 8 * 4 - 8 * 2 - 8 - 8];
     /* mutable, at offset 512 */
     uint64_t size;              /* bytes allocated; raised under the page pool latch */
-    uint64_t damaged;           /* 0, or 1 + the stripe that was found damaged; st8 by the finder */
+    uint64_t damaged;           /* 0, or 1 + the stripe that was found damaged, or DAMAGE_FORGIVEN; st8 by the finder */
     uint64_t wall_offset_ms;    /* wall clock = boot clock + this; stepped only when off by more than 2 ms */
     uint64_t db[DATABASES + 1]; /* logical database -> space id; under every stripe */
     uint64_t pool_used;         /* pages in use; under the page pool latch */
@@ -104,6 +104,9 @@ typedef struct superblock {
 } superblock;
 _Static_assert(offsetof(superblock, size) == LAYOUT_MUTABLE, "the mutable half starts at 512");
 _Static_assert(sizeof(superblock) == 1024, "superblock is 1 KiB");
+
+/* In superblock.damaged while a repair is under way: a journal that is not believable is dropped instead of reported. */
+#define DAMAGE_FORGIVEN UINT64_MAX
 
 /* Indices of superblock.shared_settings. */
 enum shared_setting {

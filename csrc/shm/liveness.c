@@ -204,6 +204,24 @@ unsigned segment_reap(segment *s) {
     return recovered;
 }
 
+static void forgive_latch(segment *s, uint32_t number) {
+    uint32_t *latch = &segment_stripe(s, number)->latch, word = ld4(latch), slot = LATCH_SLOT(word);
+    if (word == 0) return;
+    if (slot == 0 || slot >= s->g.slots) cas4(latch, &word, 0); /* no process writes such a word */
+    else if (!segment_alive(s, slot, LATCH_GEN(word))) segment_recover_slot(s, slot, LATCH_GEN(word), clock_boot_ms() + CLEAN_WAIT_MS);
+}
+
+/* Writers are kept away by the mark, so nothing new comes under the latches meanwhile. Whoever dies here leaves the mark,
+ * and the next repair goes on. */
+void segment_forgive(segment *s) {
+    uint64_t *damaged = &segment_super(s)->damaged;
+    if (s->readonly || s->lost) return;
+    bool found = ld8(damaged) != 0;
+    if (found) st8(damaged, DAMAGE_FORGIVEN);
+    for (uint32_t i = 0; i < s->l.latch_count; i++) forgive_latch(s, i);
+    if (found) st8(damaged, 0);
+}
+
 /* --- registration ------------------------------------------------------------------------------------------------- */
 
 static uint64_t start_time(void) {

@@ -91,6 +91,10 @@ fr_status segment_recover_slot(segment *s, uint32_t slot, uint32_t gen, uint64_t
  * many it recovered. */
 unsigned segment_reap(segment *s);
 
+/* segment_forgive lets go of what stops all writers: latches of the dead whose journals are not believable (those are
+ * dropped), and latches that name nobody. For a repair, which then looks at everything. */
+void segment_forgive(segment *s);
+
 /* segment_grow allocates up to 4 MiB more of the file (fallocate, after a look at statvfs and the memory limit) and
  * publishes it. Never called under a latch. FR_OOM when max_size is reached, FR_NOSPACE when the system refuses. */
 fr_status segment_grow(segment *s, fr_error *err);
@@ -144,6 +148,12 @@ static inline stripe *segment_stripe(segment *s, uint32_t i) {
 }
 
 static inline uint32_t segment_pool_latch(segment *s) { return s->g.stripes + POOL_LATCHES; }
+
+/* How long a write waits for a live process; the setting's own limits, whatever the header says. */
+static inline uint64_t segment_latch_timeout(segment *s) {
+    uint64_t ms = ld8(&segment_super(s)->shared_settings[SETTING_LATCH_TIMEOUT]);
+    return ms == 0 ? 200 : ms > 60000 ? 60000 : ms;
+}
 
 /* Statistics: one cell a statistic and process, added up by whoever reads. CELL_* follow stats.def. */
 enum stat_cell {

@@ -56,7 +56,7 @@ void txn_end(txn *t) {
 
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
-    t->multi = t->failed = false;
+    t->multi = t->failed = t->shrinks = false;
     t->n = t->reads = t->pools = t->wakes = 0;
     t->bloom = 0;
     t->now_ms = now_ms;
@@ -278,7 +278,7 @@ static bool walk_begin(segment *s, uint32_t number, uint64_t jstate, journal_wal
     if (n != JOURNAL_SPILLED) return n <= s->g.journal_records;
     w->left = ld8(&st->jcount);
     w->page = ld8(&st->jspill);
-    return w->left <= WRITE_SET_MAX && w->left / w->per_page <= s->l.pages && w->page % s->g.page_size == 0 &&
+    return w->left <= s->l.pages * w->per_page && w->left <= WRITE_SET_MAX && w->left / w->per_page <= s->l.pages && w->page % s->g.page_size == 0 &&
            segment_holds(s, w->page, s->g.page_size);
 }
 
@@ -521,16 +521,19 @@ static fr_status write_journal(txn *t, stripe *st, uint64_t *committed) {
     return status;
 }
 
+static void ring(segment *s, uint32_t i) {
+    uint64_t *word = SEG_AT(s, s->l.notify, uint64_t) + (i & (s->g.notify_words - 1));
+    st8(word, __atomic_load_n(word, __ATOMIC_RELAXED) + 1); /* a lost count between two writers is harmless: it changed */
+    syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void txn_ring(segment *s, uint64_t hash) {
+    if (FR_UNLIKELY(ld8(&segment_super(s)->doorbells))) ring(s, (uint32_t)hash);
+}
+
 static void notify(txn *t) {
-    segment *s = t->s;
-    uint64_t *words = SEG_AT(s, s->l.notify, uint64_t);
-    uint32_t mask = s->g.notify_words - 1;
     bool all = t->wakes > TXN_WAKES;
-    for (uint32_t i = 0; i < (all ? s->g.notify_words : t->wakes); i++) {
-        uint64_t *word = &words[all ? i : t->wake[i] & mask];
-        st8(word, __atomic_load_n(word, __ATOMIC_RELAXED) + 1); /* a lost count between two writers is harmless: it changed */
-        syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-    }
+    for (uint32_t i = 0; i < (all ? t->s->g.notify_words : t->wakes); i++) ring(t->s, all ? i : t->wake[i]);
 }
 
 static fr_status commit_writes(txn *t) {
@@ -669,11 +672,12 @@ static fr_status replay_stripe(segment *s, uint32_t number) {
     stripe *st = segment_stripe(s, number);
     uint64_t jstate = ld8(&st->jstate);
     if (JSTATE_COUNT(jstate)) {
-        if (!journal_believable(s, number, jstate)) {
+        bool believable = journal_believable(s, number, jstate);
+        if (!believable && ld8(&segment_super(s)->damaged) != DAMAGE_FORGIVEN) {
             st8(&segment_super(s)->damaged, 1 + (uint64_t)number);
             return FR_DAMAGED;
         }
-        replay(s, number, jstate);
+        if (believable) replay(s, number, jstate);
         st8(&st->jstate, JSTATE_CLEAN(jstate));
         stat_add(s, STAT_replays, 1);
     }

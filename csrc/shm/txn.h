@@ -74,6 +74,7 @@ typedef struct txn {
     enum txn_mode mode;
     bool multi;           /* several visible words */
     bool failed;          /* a record could not be kept: txn_commit refuses */
+    bool shrinks;         /* a deletion in all but name (HDEL, EXPIRE): may use the pages kept for journals */
     uint32_t n, cap;      /* write set */
     uint32_t lowest;      /* first stripe held; its journal is used */
     uint32_t pools;       /* bit p: row pool p is held; bit POOL_LATCHES: the page pool */
@@ -249,6 +250,9 @@ static inline void txn_wake(txn *t, uint64_t hash) {
     if (t->wakes < TXN_WAKES) t->wake[t->wakes] = (uint32_t)hash;
     if (t->wakes <= TXN_WAKES) t->wakes++;
 }
+
+/* txn_ring wakes who waits on a key hash, if anybody waits at all: to be called after the latch was dropped. */
+void txn_ring(segment *s, uint64_t hash);
 
 /* --- recovery --------------------------------------------------------------------------------------------------- */
 

@@ -6,8 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EXTENTS_MAX 200u /* extent words a block may hold: 200 gaps for one value */
-
 /* --- numbers and text ---------------------------------------------------------------------------------------------- */
 
 size_t int64_text(int64_t i, char buf[VALUE_TEXT]) {
@@ -171,6 +169,18 @@ fr_status block_value(txn *t, const head *h, value *out) {
 bool block_named(txn *t, const head *h, span name) {
     if (META_KLEN(h->meta) != name.n) return false;
     return same_bytes(SEG_AT(t->s, h->off + block_name_at(h->meta), const char), name.p, name.n);
+}
+
+fr_status block_extents(txn *t, uint64_t body, uint64_t n, span parts[EXTENTS_MAX], size_t *count) {
+    uint64_t words = txn_ld(t, body);
+    for (*count = 0; *count < words && *count < EXTENTS_MAX && n; ++*count) {
+        uint64_t word = txn_ld(t, body + 8 + 8 * *count), off = (word & UINT64_C(0xffffffff)) << 4;
+        uint64_t bytes = (word >> 32) * t->s->g.page_size;
+        if (!segment_holds(t->s, off, bytes)) return txn_unbelievable(t, "an extent lies outside the segment");
+        parts[*count] = (span){SEG_AT(t->s, off, const char), bytes < n ? bytes : n};
+        n -= parts[*count].n;
+    }
+    return n ? txn_unbelievable(t, "a value's extents are too short for it") : FR_OK;
 }
 
 /* Calls for each extent that [from, from + n) touches. */

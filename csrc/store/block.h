@@ -138,6 +138,10 @@ fr_status block_value(txn *t, const head *h, value *out);
 /* block_named: is the block's name `name`? (An unstable answer in a reader's hands, settled by validation.) */
 bool block_named(txn *t, const head *h, span name);
 
+/* block_extents: the n bytes that the extents at `body` hold, as parts; *count of them. */
+#define EXTENTS_MAX 200u /* extent words a block may hold: 200 gaps for one value */
+fr_status block_extents(txn *t, uint64_t body, uint64_t n, span parts[EXTENTS_MAX], size_t *count);
+
 /* block_bytes: how long the block itself is, for heap_free and the class check. */
 uint64_t block_bytes(txn *t, uint64_t off, uint64_t meta);
 

@@ -311,6 +311,7 @@ fr_status hash_delete(store *st, txn *t, const key *k, const span *fields, size_
     if (k->table >= 0) return row_reset_columns(st, t, k, fields, n, deleted);
     fr_status status = edit_open(st, t, k, &ed);
     if (status != FR_OK || !ed.f.exists) return status;
+    t->shrinks = true;
     for (size_t i = 0; status == FR_OK && i < n; i++) {
         status = edit_find(t, &ed, fields[i], &sp);
         if (status != FR_OK || !sp.exists) continue;

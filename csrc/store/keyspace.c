@@ -349,28 +349,19 @@ static bool expire_allowed(uint64_t present, uint64_t at, unsigned conditions) {
 }
 
 /* The body of a string or packed hash as parts of a draft; extents become one part each. */
-#define BODY_PARTS 200
-static fr_status body_parts(txn *t, const head *h, span parts[BODY_PARTS], size_t *n) {
+static fr_status body_parts(txn *t, const head *h, span parts[EXTENTS_MAX], size_t *n) {
     uint64_t body = h->off + block_body_at(h->meta), left = META_VLEN(h->meta);
     *n = 1;
     if (!(META_FLAGS(h->meta) & FLAG_EXTENTS)) {
         parts[0] = (span){txn_bytes(t, body, left), left};
         return parts[0].p ? FR_OK : FR_NOSPACE;
     }
-    uint64_t count = txn_ld(t, body);
-    for (*n = 0; *n < count && *n < BODY_PARTS && left; ++*n) {
-        uint64_t word = txn_ld(t, body + 8 + 8 * *n), off = (word & UINT64_C(0xffffffff)) << 4;
-        uint64_t bytes = (word >> 32) * t->s->g.page_size;
-        if (!segment_holds(t->s, off, bytes)) return txn_unbelievable(t, "an extent lies outside the segment");
-        parts[*n] = (span){SEG_AT(t->s, off, const char), bytes < left ? bytes : left};
-        left -= parts[*n].n;
-    }
-    return left ? txn_unbelievable(t, "a value's extents are too short for it") : FR_OK;
+    return block_extents(t, body, left, parts, n);
 }
 
 /* Writes the same content as a new block of key k with this expiry. Strings and packed hashes. */
 static fr_status clone(txn *t, const head *h, const key *k, uint64_t expiry, uint64_t *slot) {
-    span parts[BODY_PARTS];
+    span parts[EXTENTS_MAX];
     draft d = {.kind = META_KIND(h->meta), .tag = INDEX_TAG(k->hash), .space = k->space, .expiry = expiry, .name = k->name};
     if (META_FLAGS(h->meta) & FLAG_INT) {
         d.is_int = true;
@@ -396,6 +387,7 @@ static fr_status set_expiry(store *st, txn *t, const key *k, const found *f, uin
     }
     uint64_t slot;
     head h = head_of(f);
+    t->shrinks = true; /* a full segment must not keep keys from being given an end */
     fr_status status = clone(t, &h, k, at, &slot);
     return status == FR_OK ? key_put(st, t, k, f, slot, at) : status;
 }
@@ -536,17 +528,17 @@ uint64_t key_idle(store *st, const key *k, uint64_t now_ms) {
 /* --- clocks -------------------------------------------------------------------------------------------------------- */
 
 /* One offset for everybody, so that PEXPIRETIME gives back the millisecond that was set; stepped when the wall clock was. */
-static int64_t wall_offset(store *st) {
+static uint64_t wall_offset(store *st) {
     uint64_t *cell = &segment_super(st->s)->wall_offset_ms;
-    int64_t seen = (int64_t)ld8(cell), now = (int64_t)(clock_wall_ms() - clock_boot_ms());
-    if (seen - now <= 2 && now - seen <= 2) return seen;
-    if (!st->s->readonly) st8(cell, (uint64_t)now);
+    uint64_t seen = ld8(cell), now = clock_wall_ms() - clock_boot_ms();
+    if (seen - now + 2 <= 4) return seen;
+    if (!st->s->readonly) st8(cell, now);
     return now;
 }
 
 uint64_t keyspace_from_wall(store *st, uint64_t wall_ms) {
-    int64_t at = (int64_t)wall_ms - wall_offset(st);
+    int64_t at = (int64_t)(wall_ms - wall_offset(st));
     return at <= 0 ? 1 : (uint64_t)at;
 }
 
-uint64_t keyspace_to_wall(store *st, uint64_t boot_ms) { return (uint64_t)((int64_t)boot_ms + wall_offset(st)); }
+uint64_t keyspace_to_wall(store *st, uint64_t boot_ms) { return boot_ms + wall_offset(st); }

@@ -134,7 +134,7 @@ static inline bool begin(store *st, const key *k) {
     segment *s = st->s;
     superblock *super = segment_super(s);
     if (FR_UNLIKELY(s->readonly || s->me->word == 0)) return false;
-    if (FR_UNLIKELY(ld8(&super->damaged) || ld8(&super->shared_settings[SETTING_POLICY]) || ld8(&super->doorbells))) return false;
+    if (FR_UNLIKELY(ld8(&super->damaged) || ld8(&super->shared_settings[SETTING_POLICY]))) return false;
     if (FR_UNLIKELY(!latch_try(s, k->stripe))) return false;
     if (FR_LIKELY(key_current(st, k))) return true;
     latch_drop(s, k->stripe);
@@ -163,8 +163,10 @@ static inline void commit(segment *s, const place *p, const uint64_t *words, uin
 static inline fr_status finish(segment *s, const key *k, fr_status status) {
     latch_drop(s, k->stripe);
     if (FR_UNLIKELY(s->lost)) return FR_LOST;
-    if (status == FR_OK) stat_add(s, STAT_transactions, 1);
-    return status == FR_NOKEY ? FR_RETRY : status;
+    if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY ? FR_RETRY : status;
+    stat_add(s, STAT_transactions, 1);
+    txn_ring(s, k->hash);
+    return FR_OK;
 }
 
 fr_status quick_set(store *st, const key *k, span bytes) {

@@ -6,7 +6,7 @@
  * be written is known before the first store. Measured in one run: get 66 -> 19 ns, set 89 -> 41 ns, incr 70 -> 33 ns.
  *
  * Every function returns FR_RETRY, having changed nothing, for anything but its own case: an odd seq or version, an
- * expiry, a counter, a row, extents, another length, a contended latch, an LRU policy, a waiter. The caller then takes the
+ * expiry, a counter, a row, extents, another length, a contended latch, an LRU policy. The caller then takes the
  * general path (string.h), which decides.
  *
  * Invariant: a quick commit leaves exactly the journal that txn_commit would, so recovery and overlay know no difference.

@@ -47,11 +47,6 @@ void store_all_stripes(const store *st, stripe_set *set) {
 
 /* --- the loops ------------------------------------------------------------------------------------------------------ */
 
-static uint64_t latch_timeout(const store *st) {
-    uint64_t ms = ld8(&segment_super(st->s)->shared_settings[SETTING_LATCH_TIMEOUT]);
-    return ms ? ms : 200;
-}
-
 static fr_status run_once(store *st, txn *t, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, store_op op,
                           void *ctx) {
     fr_status status = txn_begin_write(t, now_ms, deadline_ms, stripes);
@@ -92,7 +87,7 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
     txn t;
     room r = {0, 0};
     bool reclaimed = false;
-    uint64_t deadline = now_ms + (wait_ms == UINT64_MAX ? latch_timeout(st) : wait_ms);
+    uint64_t deadline = now_ms + (wait_ms == UINT64_MAX ? segment_latch_timeout(st->s) : wait_ms);
     fr_status status = FR_RETRY;
     txn_init(&t, st->s, err);
     for (int i = 0; i < WRITE_ATTEMPTS; i++) {
@@ -108,6 +103,10 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
         }
     }
     txn_end(&t);
+    if (FR_UNLIKELY(status != FR_OK && st->s->lost)) { /* what else went wrong did so in zeros */
+        err->text[0] = 0;
+        status = FR_LOST;
+    }
     if (FR_UNLIKELY(status >= FR_RETRY && status <= FR_RELOCK)) status = no_end(status, err);
     return err->status = status;
 }

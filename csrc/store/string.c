@@ -255,23 +255,14 @@ fr_status str_incr_bounded(store *st, txn *t, const key *k, const bound_options 
 
 /* --- parts of a string ------------------------------------------------------------------------------------------------ */
 
-#define PIECES 203
+#define PIECES (EXTENTS_MAX + 3)
 /* The value's bytes as parts: text of an integer goes to buf. */
-static size_t value_parts(txn *t, const value *v, char buf[VALUE_TEXT], span *parts) {
-    if (v->kind == VALUE_NONE) return 0;
-    if (v->kind != VALUE_BYTES || v->p) {
-        parts[0] = value_text(v, buf);
-        return 1;
-    }
-    const uint64_t *words = SEG_AT(t->s, v->extents, uint64_t);
-    uint64_t left = v->n;
-    size_t n = 0;
-    for (; n < words[0] && n < 200 && left; n++) {
-        uint64_t bytes = (words[n + 1] >> 32) * t->s->g.page_size;
-        parts[n] = (span){SEG_AT(t->s, (words[n + 1] & UINT64_C(0xffffffff)) << 4, const char), bytes < left ? bytes : left};
-        left -= parts[n].n;
-    }
-    return n;
+static fr_status value_parts(txn *t, const value *v, char buf[VALUE_TEXT], span *parts, size_t *n) {
+    *n = 0;
+    if (v->kind == VALUE_NONE) return FR_OK;
+    if (v->kind == VALUE_BYTES && !v->p) return block_extents(t, v->extents, v->n, parts, n);
+    parts[(*n)++] = value_text(v, buf);
+    return FR_OK;
 }
 
 /* The present value for a command that edits it. */
@@ -300,8 +291,8 @@ fr_status str_append(store *st, txn *t, const key *k, span bytes, uint64_t *leng
     char buf[VALUE_TEXT];
     span parts[PIECES];
     fr_status status = edit_begin(st, t, k, &f, &v);
-    if (status != FR_OK) return status;
-    size_t n = value_parts(t, &v, buf, parts);
+    size_t n;
+    if (status != FR_OK || (status = value_parts(t, &v, buf, parts, &n)) != FR_OK) return status;
     if (n == 0) {
         *length = bytes.n;
         return store_bytes(st, t, k, &f, bytes, NO_EXPIRY);
@@ -332,8 +323,8 @@ fr_status str_set_range(store *st, txn *t, const key *k, uint64_t at, span bytes
     char buf[VALUE_TEXT];
     span old[PIECES], parts[2 * PIECES + 64];
     fr_status status = edit_begin(st, t, k, &f, &v);
-    if (status != FR_OK) return status;
-    size_t n = value_parts(t, &v, buf, old), m;
+    size_t n, m;
+    if (status != FR_OK || (status = value_parts(t, &v, buf, old, &n)) != FR_OK) return status;
     *length = parts_length(old, n);
     if (bytes.n == 0) return FR_OK;
     if (at > max_value(st) || at + bytes.n > max_value(st)) return FR_TOOLONG;

@@ -224,7 +224,9 @@ fr_status store_catalogue(store *st, fr_error *err) {
     }
     if (status == FR_OK) __atomic_store_n(&st->catalogue_version, version, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&catalogue_mutex);
-    return status;
+    if (FR_LIKELY(!st->s->lost)) return status;
+    err->text[0] = 0;
+    return err->status = FR_LOST;
 }
 
 /* What a declarer publishes it must be able to remember. */

@@ -165,8 +165,10 @@ fr_status store_verify(store *st, bool repair, verify_report *out, fr_error *err
     stripe_set all;
     walk w = {.st = st, .report = out, .repair = repair};
     store_all_stripes(st, &all);
+    if (repair) segment_forgive(st->s);
     fr_status status = store_write(st, clock_boot_ms(), UINT64_MAX, &all, verify_under_latches, &w, err);
-    if (status != FR_OK || out->findings == 0) return status;
+    if (status != FR_OK) *out = (verify_report){.pages = 0}; /* the walk did not come to its end */
+    if (out->findings == 0) return status;
     snprintf(err->text, sizeof err->text, "%llu findings, the first: %.400s", (unsigned long long)out->findings, out->first);
     return err->status = FR_DAMAGED;
 }

@@ -23,13 +23,18 @@ static void set_text(char *to, span text) {
     to[text.n] = 0;
 }
 
-static fr_status set_name(context *c, span name) {
+static fr_status name_fits(context *c, span name) {
     if (!plain(name))
         return fail(c, FR_ARGUMENT, "Client names cannot contain spaces, newlines or special characters.");
     if (name.n >= sizeof c->s->name)
         return fail(c, FR_ARGUMENT, "Client names cannot be longer than %zu bytes.", sizeof c->s->name - 1);
-    set_text(c->s->name, name);
     return FR_OK;
+}
+
+static fr_status set_name(context *c, span name) {
+    fr_status status = name_fits(c, name);
+    if (status == FR_OK) set_text(c->s->name, name);
+    return status;
 }
 
 /* --- HELLO ------------------------------------------------------------------------------------------------------- */
@@ -39,6 +44,13 @@ struct hello {
     bool auth, named;
     span user, name;
 };
+
+/* free_pass: with no password set, the user `default` may say any. */
+static fr_status free_pass(context *c, span user) {
+    if (span_eq(user, SPAN_LIT("default"))) return FR_OK;
+    stat_add(c->st->s, STAT_auth_failures, 1);
+    return fail(c, FR_ARGUMENT, "-WRONGPASS invalid username-password pair or user is disabled.");
+}
 
 static fr_status parse_hello(context *c, struct hello *h) {
     if (c->argc >= 2 && !resp_number(c->argv[1], &h->protocol))
@@ -51,9 +63,13 @@ static fr_status parse_hello(context *c, struct hello *h) {
             h->auth = true;
             h->user = c->argv[i + 1];
             i += 2;
+            fr_status status = c->s->facts->password_set ? FR_OK : free_pass(c, h->user);
+            if (status != FR_OK) return status;
         } else if (arg_is(c, i, "setname") && more) {
             h->named = true;
             h->name = c->argv[++i];
+            fr_status status = name_fits(c, h->name);
+            if (status != FR_OK) return status;
         } else {
             return fail(c, FR_ARGUMENT, "Syntax error in HELLO option '%.*s'", (int)c->argv[i].n, c->argv[i].p);
         }
@@ -80,19 +96,11 @@ static void answer_hello(context *c) {
     reply_array(out, 0);
 }
 
-/* free_pass: with no password set, the user `default` may say any. */
-static fr_status free_pass(context *c, span user) {
-    if (span_eq(user, SPAN_LIT("default"))) return FR_OK;
-    stat_add(c->st->s, STAT_auth_failures, 1);
-    return fail(c, FR_ARGUMENT, "-WRONGPASS invalid username-password pair or user is disabled.");
-}
-
 fr_status cmd_hello(context *c) {
     struct hello h = {0};
     fr_status status = parse_hello(c, &h);
     if (status != FR_OK) return status;
     if (h.auth && c->s->facts->password_set && !c->s->host) return CMD_TO_HOST;
-    if (h.auth && !c->s->host && (status = free_pass(c, h.user)) != FR_OK) return status;
     if (session_needs_auth(c->s))
         return fail(c, FR_ARGUMENT, "-NOAUTH HELLO must be called with the client already authenticated, otherwise the "
                     "HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP "

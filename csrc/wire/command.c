@@ -343,18 +343,12 @@ static enum run_result queue(session *s, const command *row) {
     return RUN_DONE;
 }
 
-/* latch_timeout: how long a session stays parked, the server-wide setting. */
-static uint64_t latch_timeout(const store *st) {
-    uint64_t ms = ld8(&segment_super(st->s)->shared_settings[SETTING_LATCH_TIMEOUT]);
-    return ms ? ms : 200;
-}
-
 /* parked: a latch or a race was lost. The session waits until latch-timeout has passed since the first try. */
 static bool parked(session *s, fr_status status) {
     if (status != FR_LATCHED && status != FR_BUSYREAD) return false;
     uint64_t now = s->c.now;
     if (!s->parked_ms) s->parked_ms = now ? now : 1;
-    return now - s->parked_ms < latch_timeout(s->st);
+    return now - s->parked_ms < segment_latch_timeout(s->st->s);
 }
 
 static enum run_result run(session *s, const command *row) {

@@ -66,7 +66,7 @@ fr_status arg_cursor(context *c, uint32_t i, uint64_t *out) {
         buf[text.n] = 0;
         *out = strtoul(buf, &end, 10);
     }
-    if (text.n >= sizeof buf || isspace((unsigned char)buf[0]) || (size_t)(end - buf) != text.n || errno == ERANGE)
+    if (text.n >= sizeof buf || isspace((unsigned char)buf[0]) || *end || errno == ERANGE)
         return fail(c, FR_ARGUMENT, "invalid cursor");
     return FR_OK;
 }

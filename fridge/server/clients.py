@@ -194,18 +194,18 @@ def _kill_test(name: str, value: str) -> Callable[[ClientLine, dict[str, str]], 
     raise FilterError("syntax error")
 
 
-def parse_list(words: list[str]) -> Callable[[ClientLine], bool]:
-    """CLIENT LIST's arguments as a test. Raises FilterError."""
+def parse_list(words: list[str]) -> Callable[[list[ClientLine]], list[ClientLine]]:
+    """CLIENT LIST's arguments as what they choose of all lines; ids as often as they are given. Raises FilterError."""
     if not words:
-        return lambda line: True
+        return lambda lines: lines
     if words[0].lower() == "type" and len(words) == 2:
         kind = parse_type(words[1])
-        return lambda line: is_type(line.facts(), kind)
+        return lambda lines: [line for line in lines if is_type(line.facts(), kind)]
     if words[0].lower() == "id" and len(words) > 1:
         ids = [_integer(word) for word in words[1:]]
         if None in ids:
             raise FilterError("Invalid client ID")
-        return lambda line: line.id in ids
+        return lambda lines: [line for i in ids for line in lines if line.id == i]
     raise FilterError("syntax error")
 
 

@@ -191,11 +191,11 @@ class Host:
 
     def _client_list(self, connection: Connection, answer: Answer, words: Words) -> None:
         try:
-            test = parse_list([_decode(word) for word in words[2:]])
+            chosen = parse_list([_decode(word) for word in words[2:]])
         except FilterError as error:
             answer.error(f"ERR {error}")
             return
-        answer.verbatim("".join(line.text + "\n" for line in self._lines() if test(line)))
+        answer.verbatim("".join(line.text + "\n" for line in chosen(self._lines())))
 
     def _client_kill(self, connection: Connection, answer: Answer, words: Words) -> None:
         try:

@@ -16,12 +16,13 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import fridge
 import lmdb
 import processes
 import redis
-from fridge import _hot
 from rows import Plan, Row, at_least, at_most, in_turns
+
+import fridge
+from fridge import _hot
 
 CALLS = 20_000
 VALUE = b"v" * 32
@@ -103,11 +104,11 @@ def _calls(f: fridge.Store, clock: Callable[[], float] = time.thread_time) -> di
     }
 
 
-def _alone(f: fridge.Store, plan: Plan) -> tuple[list[Row], dict[str, float]]:
+def _alone(f: fridge.Store, plan: Plan) -> list[Row]:
     cases = {name: partial(_per_call, loop, CALLS) for name, loop in _calls(f).items()}
     in_turns(cases, 3)  # the interpreter adapts to the loops
     ns = in_turns(cases, plan.pick(61, 15))
-    return [at_most(what, ns[what], ns[name], limit, name) for what, name, limit in HOLDS], ns
+    return [at_most(what, ns[what], ns[name], limit, name) for what, name, limit in HOLDS]
 
 
 # --- peers ---------------------------------------------------------------------------------------------------------
@@ -192,5 +193,5 @@ def _busy(f: fridge.Store, plan: Plan) -> list[Row]:
 def rows(plan: Plan) -> list[Row]:
     """Measure; half a minute."""
     with processes.folder() as place, fridge.open(place / "segment", size="64mb") as f:
-        alone, _ = _alone(f, plan)
+        alone = _alone(f, plan)
         return [*alone, *_peers(f, plan), *_busy(f, plan)]

@@ -41,7 +41,7 @@ UNIX_SECONDS = (b"4102444800", b"5000000000", b"1", b"0", b"-1", b"9223372036854
 UNIX_MILLISECONDS = (b"4102444800123", b"5000000000007", b"1", b"0", b"-1", b"9223372036854775807", MIN)
 PATTERNS = (b"*", b"k*", b"?", b"h", b"[a-k]*", b"[^k]*", b"\\*[[]x]\\?", b"", b"*:*", b"**k**2", b"[k-a]", b"[", b"\\")
 DATABASES = (b"0", b"0", b"1", b"2", b"15", b"16", b"-1", b"x", b"99999999999", b"")
-OFFSETS = (b"0", b"1", b"3", b"70", b"-1", b"67108863", b"67108864", MAX, MIN)
+OFFSETS = (b"0", b"1", b"3", b"70", b"-1", b"1048575", b"1048576", MAX, MIN)
 RANGE = (b"0", b"1", b"-1", b"-2", b"4", b"100", b"-100", MAX, MIN)
 
 _POOLS: dict[str, Sequence[bytes]] = {
@@ -345,7 +345,7 @@ def _strings(*words: bytes) -> list[Piece]:
 
 def _client_kill(g: Generator, wanted: bytes) -> list[Piece]:
     """Kill nobody, or oneself; anybody else is a connection of the test."""
-    options = {
+    options: dict[bytes, Callable[[], bytes]] = {
         b"ID": lambda: g.of((OWN_ID, b"999999999", b"0", b"-1", b"x")), b"USER": lambda: g.of((b"nobody", b"default")),
         b"ADDR": lambda: g.of((OWN_ADDRESS, b"1.2.3.4:5")), b"LADDR": lambda: b"1.2.3.4:5",
         b"SKIPME": lambda: g.of((b"yes", b"no", b"maybe")), b"TYPE": lambda: g.of((b"normal", b"pubsub", b"what")),

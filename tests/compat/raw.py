@@ -27,7 +27,11 @@ Tree: TypeAlias = "tuple[bytes, bytes | None | list[Tree]]"
 
 
 class Incomplete(Exception):
-    """The buffer ends inside a reply."""
+    """The buffer ends inside a reply; it must grow to at least `need` bytes."""
+
+    def __init__(self, need: int) -> None:
+        super().__init__(need)
+        self.need = need
 
 
 def program(name: str) -> str:
@@ -41,7 +45,7 @@ def tree(data: bytes, at: int = 0) -> tuple[Tree, int]:
     """The reply that begins at `at`, and where it ends. Raises Incomplete, or ValueError on what is no reply."""
     end = data.find(b"\r\n", at)
     if end < 0:
-        raise Incomplete
+        raise Incomplete(len(data) + 1)
     mark, rest = data[at : at + 1], data[at + 1 : end]
     at = end + 2
     if mark in b"+-:,_#(":
@@ -53,7 +57,7 @@ def tree(data: bytes, at: int = 0) -> tuple[Tree, int]:
         return (mark, None), at
     if mark in b"$=":
         if len(data) < at + n + 2:
-            raise Incomplete
+            raise Incomplete(at + n + 2)
         if data[at + n : at + n + 2] != b"\r\n":
             raise ValueError(f"bulk without CRLF: {data[at : at + n + 2]!r}")
         return (mark, data[at : at + n]), at + n + 2
@@ -85,20 +89,27 @@ class Wire:
         while True:
             try:
                 _, end = tree(self._buffer)
-            except Incomplete:
-                if not self._fill():
+            except Incomplete as more:
+                if not self._fill(more.need):
                     return CLOSED
                 continue
             raw, self._buffer = self._buffer[:end], self._buffer[end:]
             return raw
 
-    def _fill(self) -> bool:
-        try:
-            data = self.socket.recv(1 << 16)
-        except ConnectionError:
-            return False
-        self._buffer += data
-        return bool(data)
+    def _fill(self, need: int = 0) -> bool:
+        """Read until the buffer is as long as needed, once at least; False when the server has closed."""
+        pieces, have = [self._buffer], len(self._buffer)
+        while len(pieces) == 1 or have < need:
+            try:
+                data = self.socket.recv(1 << 20)
+            except ConnectionError:
+                data = b""
+            if not data:
+                break
+            pieces.append(data)
+            have += len(data)
+        self._buffer = b"".join(pieces)
+        return have >= need and len(pieces) > 1
 
     def until_closed(self) -> bytes:
         """Everything that comes until the server closes; TimeoutError when it does not."""
@@ -175,6 +186,6 @@ class Pair:
 @contextlib.contextmanager
 def pair_serving(redis: Mapping[str, str] | None = None, fridge: Sequence[str] = ()) -> Iterator[Pair]:
     """Both servers with the same limits, where they have the same limits."""
-    limits = {"proto-max-bulk-len": "64mb", "hz": "10"} | dict(redis or {})
-    with redis_serving(limits) as address, serving(*fridge, size="128mb") as server:
+    limits = {"proto-max-bulk-len": "1mb"} | dict(redis or {})
+    with redis_serving(limits) as address, serving("--proto-max-bulk-len", "1mb", *fridge, size="128mb") as server:
         yield Pair(address, server)

@@ -207,7 +207,7 @@ class Runner:
     def _follow(self, name: str, words: Words, redis: bytes, fridge: bytes) -> bool:
         """Walk a SCAN to its end on both and compare what it saw; False when this is no scan that began."""
         at = {"scan": 1, "hscan": 2}.get(name)
-        if at is None or not redis.startswith(b"*2") or not fridge.startswith(b"*2"):
+        if at is None or words[at].strip(b"0") or not redis.startswith(b"*2") or not fridge.startswith(b"*2"):
             return False
         assert self.wires
         seen = []
@@ -281,7 +281,8 @@ _REAP = b"".join(request((b"SELECT", db)) + request((b"EXISTS", *KEYS)) for db i
 
 
 def _milliseconds(reply: bytes) -> int:
-    seconds, micros = (part[1] for part in tree(reply)[0][1] or ())  # type: ignore[union-attr]
-    assert isinstance(seconds, bytes)
-    assert isinstance(micros, bytes)
-    return int(seconds) * 1000 + int(micros) // 1000
+    """TIME's reply."""
+    words = tree(reply)[0][1]
+    assert isinstance(words, list)
+    seconds, micros = (int(word[1]) for word in words if isinstance(word[1], bytes))
+    return seconds * 1000 + micros // 1000

@@ -1,141 +1,312 @@
-"""Real clients, unmodified: redis-cli in each of its modes, redis-benchmark, redis-py in both protocols over both doors."""
+"""Unmodified clients: redis-cli, redis-benchmark, and redis-py, sync and asyncio, RESP2 and RESP3, TCP and unix socket.
+
+What redis-py sends before the first command and what its callers rely on is research/ecosystem.md section 1.1; what the
+tools send is section 2.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from fridge.reply import request
 
 from ..server_fixture import Server, serving
-from .raw import program
-
-KEYS = 2_000
+from .raw import Wire, program
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """A server with some keys of every kind."""
-    with serving() as running:
-        with redis.Redis(port=running.port) as r:
-            with r.pipeline(transaction=False) as pipe:
-                for i in range(KEYS):
-                    pipe.set(f"key:{i}", "v" * (i % 100))
-                pipe.hset("hash", mapping={str(i): i for i in range(1000)})
-                pipe.execute()
+    with serving(size="128mb") as running:
         yield running
 
 
-def cli(server: Server, *arguments: str, stdin: str | None = None) -> str:
-    """Run redis-cli and return what it printed; it must end well."""
-    done = subprocess.run(
-        [program("redis-cli"), "-p", str(server.port), *arguments],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(autouse=True)
+def empty(server: Server) -> None:
+    with Wire((server.host, server.port)) as wire:
+        assert wire("FLUSHALL") == b"+OK\r\n"
 
 
-def test_cli_replies(server: Server) -> None:
-    assert cli(server, "GET", "key:5") == "vvvvv\n"
-    assert cli(server, "-3", "HGET", "hash", "7") == "7\n"
-    assert cli(server, "--json", "HMGET", "hash", "1", "2") == '["1","2"]\n'
+# --- redis-cli and redis-benchmark ---------------------------------------------------------------------------------------
 
 
-def test_cli_scan_meets_every_key(server: Server) -> None:
-    assert {f"key:{i}" for i in range(KEYS)} <= set(cli(server, "--scan").split())
-    assert len(set(cli(server, "--scan", "--pattern", "key:1?").split())) == 10
+def cli(server: Server, *arguments: str, text: str | bytes = b"") -> str:
+    """What redis-cli prints, over TCP."""
+    data = text.encode() if isinstance(text, str) else text
+    done = subprocess.run([program("redis-cli"), "-p", str(server.port), *arguments], input=data, capture_output=True,
+                          timeout=60, check=False)  # fmt: skip
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert done.stderr == b"", done.stderr
+    return done.stdout.decode("utf-8", "backslashreplace")
+
+
+@pytest.mark.parametrize("flags", [(), ("-3",), ("-2",), ("-n", "2"), ("--no-raw",)], ids=" ".join)
+def test_cli_commands(server: Server, flags: tuple[str, ...]) -> None:
+    quoted = "--no-raw" in flags
+    assert cli(server, *flags, "SET", "k", "v\n") == "OK\n"
+    assert cli(server, *flags, "GET", "k") == ('"v\\n"\n' if quoted else "v\n\n")
+    assert cli(server, *flags, "GET", "nosuch") == ("(nil)\n" if quoted else "\n")
+    assert cli(server, *flags, "INCR", "n") == ("(integer) 1\n" if quoted else "1\n")
+    cli(server, *flags, "HSET", "h", "f", "1", "g", "2")
+    if not quoted:
+        assert cli(server, *flags, "HGETALL", "h").split() == ["f", "1", "g", "2"]
+    assert "WRONGTYPE" in cli(server, *flags, "GET", "h")
+
+
+def test_cli_unix_socket(server: Server) -> None:
+    done = subprocess.run([program("redis-cli"), "-s", server.unix, "PING"], capture_output=True, timeout=20, check=True)
+    assert done.stdout == b"PONG\n"
+
+
+def test_cli_json(server: Server) -> None:
+    """--json wants RESP3."""
+    cli(server, "HSET", "h", "f", "1")
+    assert cli(server, "--json", "HGETALL", "h") == '{"f":"1"}\n'
+
+
+def test_cli_lines(server: Server) -> None:
+    """Commands from a file, a transaction among them."""
+    printed = cli(server, text="SET k 5\nMULTI\nINCR k\nGET k\nEXEC\nSELECT 3\nDBSIZE\n")
+    assert printed.split() == ["OK", "OK", "QUEUED", "QUEUED", "6", "6", "OK", "0"]
+
+
+def test_cli_scan(server: Server) -> None:
+    names = {f"key:{i}" for i in range(5000)}
+    with Wire((server.host, server.port)) as wire:
+        wire.send(b"".join(request((b"SET", name, b"x")) for name in names))
+        for _ in names:
+            assert wire.reply() == b"+OK\r\n"
+    assert sorted(cli(server, "--scan").split()) == sorted(names)
+    assert sorted(cli(server, "--scan", "--pattern", "key:1?").split()) == [f"key:1{i}" for i in range(10)]
 
 
 def test_cli_bigkeys_and_memkeys(server: Server) -> None:
-    big = cli(server, "--bigkeys")
-    assert "Biggest string found" in big.replace('"', "")
-    assert f"Sampled {KEYS + 1} keys" in big
-    assert "Biggest" in cli(server, "--memkeys")
+    cli(server, "SET", "small", "x")
+    cli(server, "SET", "large", "x" * 5000)
+    cli(server, "HSET", "h", "f", "1", "g", "2")
+    cli(server, "TABLE", "CREATE", "rates", "CAPACITY", "5", "COLUMNS", "count", "int32")
+    cli(server, "HSET", "rates:a", "count", "1")
+    printed = cli(server, "--bigkeys")
+    assert 'Biggest string found so far \'"large"\' with 5000 bytes' in printed
+    assert "Sampled 4 keys in the keyspace!" in printed
+    assert "2 strings with 5001 bytes" in printed
+    assert "2 hashs with 3 fields" in printed
+    printed = cli(server, "--memkeys")
+    assert "Sampled 4 keys in the keyspace!" in printed
+    assert "large" in printed
+    cli(server, "TABLE", "DROP", "rates")
+
+
+def test_cli_stat(server: Server) -> None:
+    """--stat goes on for ever and fills its output buffer: the first tick of it, then it is stopped by its pid."""
+    cli(server, "SET", "k", "v")
+    command = [program("redis-cli"), "-p", str(server.port), "--stat", "-i", "0.01"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(3)]
+    finally:
+        process.kill()
+        process.communicate()
+    assert "keys       mem      clients" in lines[1], lines
+    assert re.match(r"^1 +[0-9.]+[BKM] +\d+ +\d+ +\d+", lines[2]), lines
 
 
 def test_cli_pipe(server: Server) -> None:
-    commands = "".join(f"SET piped:{i} {i}\r\n" for i in range(500))
-    assert "errors: 0, replies: 500" in cli(server, "--pipe", stdin=commands)
-    assert cli(server, "GET", "piped:499") == "499\n"
-    cli(server, "DEL", *[f"piped:{i}" for i in range(500)])
+    """Mass insertion: raw requests, then an empty line, and an ECHO of 20 bytes that must come back."""
+    data = b"".join(request((b"SET", b"key:%d" % i, b"value\r\n%d" % i)) for i in range(20_000))
+    printed = cli(server, "--pipe", text=data)
+    assert "errors: 0, replies: 20000" in printed
+    assert cli(server, "DBSIZE") == "20000\n"
+    printed = subprocess.run([program("redis-cli"), "-p", str(server.port), "--pipe"], input=b"SET k v\r\nNOSUCH\r\nGET\r\n",
+                             capture_output=True, timeout=60, check=False).stdout.decode()  # fmt: skip
+    assert "errors: 2, replies: 3" in printed
 
 
-def test_cli_command_docs(server: Server) -> None:
-    """What the interactive hints are made of."""
-    assert "summary" in cli(server, "COMMAND", "DOCS", "get")
-    assert cli(server, "COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2").split() == ["a", "b"]
+def test_cli_latency(server: Server) -> None:
+    """--latency without a terminal prints one line after its interval: min, max, avg, samples."""
+    printed = cli(server, "--latency", "-i", "1")
+    lowest, highest, average, samples = printed.split()[:4]
+    assert float(lowest) <= float(average) <= float(highest)
+    assert int(samples) > 10
 
 
-@pytest.mark.parametrize("depth", ["1", "16"])
-def test_benchmark(server: Server, depth: str) -> None:
+def test_benchmark(server: Server) -> None:
     done = subprocess.run(
-        [program("redis-benchmark"), "-p", str(server.port), "-t", "ping,set,get,incr,hset,mset", "-n", "4000", "-P", depth,
-         "-c", "20", "--csv"],  # fmt: skip
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("\n") >= 8, done.stdout
-    assert "error" not in done.stdout.lower()
+        [program("redis-benchmark"), "-p", str(server.port), "-t", "ping,set,get,incr,hset,mset", "-n", "20000", "-P", "16", "-r",
+         "1000", "--csv"], capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Error" not in done.stdout + done.stderr, done.stdout + done.stderr
+    rows = [line.split('","') for line in done.stdout.splitlines()[1:]]
+    names = [row[0].strip('"') for row in rows]
+    assert names == ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "HSET", "MSET (10 keys)"]
+    assert all(float(row[1]) > 0 for row in rows)
 
 
-def connections(server: Server) -> list[dict[str, Any]]:
-    """Every way redis-py may connect."""
-    return [
-        {**where, "protocol": protocol}
-        for where in ({"port": server.port}, {"unix_socket_path": server.unix})
-        for protocol in (2, 3)
-    ]
+# --- redis-py --------------------------------------------------------------------------------------------------------------
+
+WAYS = [(protocol, unix) for protocol in (2, 3) for unix in (False, True)]
+WAY_NAMES = [f"RESP{protocol} {'unix' if unix else 'TCP'}" for protocol, unix in WAYS]
 
 
-@pytest.mark.parametrize("way", range(4))
-def test_redis_py(server: Server, way: int) -> None:
-    with redis.Redis(**connections(server)[way], decode_responses=True, client_name="tester") as r:
-        assert r.ping()
-        assert r.client_getname() == "tester"
-        r.set("a", 1, ex=100)
-        with r.pipeline() as pipe:
-            pipe.watch("a")
-            pipe.multi()
-            pipe.incr("a").ttl("a").hgetall("hash")
-            number, ttl, fields = pipe.execute()
-        assert number == 2
-        assert 0 < ttl <= 100
-        assert len(fields) == 1000
-        with r.pipeline() as pipe:
-            pipe.watch("a")
-            r.set("a", "changed")
-            pipe.multi()
-            pipe.get("a")
-            with pytest.raises(redis.WatchError):
-                pipe.execute()
-        assert set(r.scan_iter(match="key:[0-9]*")) == {f"key:{i}" for i in range(KEYS)}
-        assert dict(r.hscan_iter("hash"))["5"] == "5"
-        assert r.info("server")["redis_version"] == "7.2.4"
-        assert r.config_get("databases") == {"databases": "16"}
-        with pytest.raises(redis.ResponseError, match="unknown command"):
-            r.execute_command("LPUSH", "l", "x")
-        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
-            r.get("hash")
-        r.delete("a")
+def options(server: Server, protocol: int, unix: bool) -> dict[str, Any]:
+    """redis-py's arguments. A wrong reply shows at once: nothing is tried again."""
+    place = {"unix_socket_path": server.unix} if unix else {"host": server.host, "port": server.port}
+    return {"protocol": protocol, "socket_timeout": 20, "retry": Retry(NoBackoff(), 0), **place}
 
 
-@pytest.mark.parametrize("way", range(4))
-def test_redis_py_asyncio(server: Server, way: int) -> None:
-    async def talk() -> None:
-        client = redis.asyncio.Redis(**connections(server)[way])
-        async with client:
-            await asyncio.gather(*(client.incr(f"async:{way}") for _ in range(20)))
-            assert await client.get(f"async:{way}") == b"20"
-            await client.delete(f"async:{way}")
+@pytest.fixture(params=WAYS, ids=WAY_NAMES)
+def r(server: Server, request: pytest.FixtureRequest) -> Iterator[Any]:
+    # Any: redis-py's annotations join the replies of both its faces and of both protocols
+    with contextlib.closing(redis.Redis(**options(server, *request.param))) as client:
+        yield client
 
-    asyncio.run(talk())
+
+def test_redis_py_connects(server: Server) -> None:
+    """The defaults: HELLO 3, CLIENT MAINT_NOTIFICATIONS, two CLIENT SETINFO; then a name and a database."""
+    with contextlib.closing(redis.Redis(server.host, server.port, db=3, client_name="worker")) as client:
+        assert client.ping()
+        here = client.client_info()
+        assert (here["name"], here["db"], here["lib-name"]) == ("worker", 3, "redis-py")
+        assert client.info("server")["redis_version"] == "7.2.4"
+    with Wire((server.host, server.port)) as wire:  # no password is set: AUTH of one word is refused, as in Redis
+        assert wire("AUTH", "any").startswith(b"-ERR AUTH <password> called without any password configured")
+        assert wire("AUTH", "default", "any") == b"+OK\r\n"
+
+
+def test_redis_py_with_a_password() -> None:
+    with serving("--requirepass", "secret") as server:
+        for protocol in (2, 3):
+            with contextlib.closing(redis.Redis(server.host, server.port, password="secret", protocol=protocol)) as client:
+                assert client.ping()
+            retry = Retry(NoBackoff(), 0)
+            wrong = redis.Redis(server.host, server.port, password="wrong", protocol=protocol, retry=retry)
+            with contextlib.closing(wrong), pytest.raises(redis.AuthenticationError):
+                wrong.ping()
+            none = redis.Redis(server.host, server.port, protocol=protocol, retry=retry)
+            with contextlib.closing(none), pytest.raises(redis.AuthenticationError):
+                none.get("k")
+
+
+def test_redis_py_types(r: Any) -> None:
+    assert r.set("k", "v", ex=100) is True
+    assert r.get("k") == b"v"
+    assert r.set("k", "w", nx=True) is None
+    assert r.set("k", "w", get=True) == b"v"
+    assert 99 <= (r.expire("k", 100) and r.ttl("k")) <= 100
+    assert r.mset({"a": 1, "b": 2}) is True
+    assert r.mget("a", "b", "nosuch") == [b"1", b"2", None]
+    assert (r.incr("a"), r.incrby("a", 5), r.decr("a"), r.incrbyfloat("a", 0.5)) == (2, 7, 6, 6.5)
+    assert r.hset("h", mapping={"f": 1, "g": "x"}) == 2
+    assert r.hgetall("h") == {b"f": b"1", b"g": b"x"}
+    assert (r.hget("h", "f"), r.hmget("h", ["f", "z"]), r.hincrby("h", "f", 4)) == (b"1", [b"1", None], 5)
+    assert (r.hkeys("h"), r.hexists("h", "f"), r.hdel("h", "g"), r.hlen("h")) == ([b"f", b"g"], True, 1, 1)
+    assert (r.type("h"), r.exists("h", "k"), r.delete("h", "k"), r.dbsize()) == (b"hash", 2, 2, 2)
+    assert r.config_get("databases") == {"databases": "16"}
+    assert r.object("encoding", "b") in (b"int", "int")
+    assert len(r.time()) == 2
+    assert isinstance(r.client_id(), int)
+    with pytest.raises(redis.ResponseError, match=r"WRONGTYPE|wrong kind"):
+        r.hset("b", "f", 1)
+    with pytest.raises(redis.ResponseError, match="unknown command"):
+        r.lpush("list", 1)
+
+
+def test_redis_py_pipelines(r: Any) -> None:
+    assert r.pipeline(transaction=False).set("k", 1).incr("k").get("k").execute() == [True, 2, b"2"]
+    assert r.pipeline(transaction=True).set("k", 1).incr("k").get("k").execute() == [True, 2, b"2"]
+    with pytest.raises(redis.ResponseError):
+        r.pipeline().set("k", "text").incr("k").set("after", 1).execute()
+    assert r.get("after") == b"1"  # as in Redis: what is beside the error is done
+    found = r.pipeline().incr("k").get("k").execute(raise_on_error=False)
+    assert isinstance(found[0], redis.ResponseError)
+    assert found[1] == b"text"
+
+
+def test_redis_py_transactions(r: Any) -> None:
+    def step(pipe: Any) -> None:
+        value = int(pipe.get("n") or 0)
+        if value == 0 and r.set("n", 10):  # somebody else comes between, once
+            pass
+        pipe.multi()
+        pipe.set("n", value + 1)
+
+    assert r.transaction(step, "n") == [True]
+    assert r.get("n") == b"11"
+    with r.pipeline() as pipe:
+        pipe.watch("n")
+        r.set("n", 0)
+        pipe.multi()
+        pipe.set("n", 1)
+        with pytest.raises(redis.WatchError):
+            pipe.execute()
+    assert r.get("n") == b"0"
+
+
+def test_redis_py_iterators(r: Any) -> None:
+    names = {b"key:%d" % i for i in range(3000)}
+    r.mset(dict.fromkeys(names, 1))
+    assert set(r.scan_iter()) == names
+    assert set(r.scan_iter(match="key:1?", count=500)) == {b"key:1%d" % i for i in range(10)}
+    r.hset("h", mapping={f"f{i}": i for i in range(2000)})
+    assert dict(r.hscan_iter("h")) == {b"f%d" % i: b"%d" % i for i in range(2000)}
+    assert set(r.hscan_iter("h", no_values=True)) == {b"f%d" % i for i in range(2000)}
+    assert set(r.scan_iter(_type="hash")) == {b"h"}
+
+
+def test_redis_py_newer_options(r: Any) -> None:
+    """Of Redis 8.4 and 8.8, where this redis-py knows them."""
+    assert r.execute_command("SET", "k", "a") in (True, b"OK")
+    assert r.execute_command("SET", "k", "b", "IFEQ", "a") in (True, b"OK")
+    assert r.execute_command("DELEX", "k", "IFEQ", "a") == 0
+    assert [int(x) for x in r.execute_command("INCREX", "n", "BYINT", 5, "UBOUND", 3, "SATURATE")] == [3, 3]
+    assert [float(x) for x in r.execute_command("INCREX", "n", "BYFLOAT", 0.5)] == [3.5, 0.5]
+
+
+# --- redis-py, asyncio -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def connected(server: Server, protocol: int, unix: bool) -> AsyncIterator[Any]:
+    client = redis.asyncio.Redis(**options(server, protocol, unix) | {"retry": None})
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+@pytest.mark.parametrize(("protocol", "unix"), WAYS, ids=WAY_NAMES)
+def test_redis_py_asyncio(server: Server, protocol: int, unix: bool) -> None:
+    async def run() -> None:
+        async with connected(server, protocol, unix) as r:
+            assert await r.set("k", "v") is True
+            assert await r.get("k") == b"v"
+            assert await r.hset("h", mapping={"f": 1}) == 1
+            assert await r.hgetall("h") == {b"f": b"1"}
+            async with r.pipeline(transaction=True) as pipe:
+                assert await pipe.set("n", 1).incr("n").get("n").execute() == [True, 2, b"2"]
+            assert {name async for name in r.scan_iter()} == {b"k", b"h", b"n"}
+            totals = await asyncio.gather(*(r.incr("many") for _ in range(50)))
+            assert sorted(totals) == list(range(1, 51))
+            async with r.pipeline() as pipe:
+                await pipe.watch("n")
+                await r.set("n", 9)
+                pipe.multi()
+                pipe.incr("n")
+                with pytest.raises(redis.WatchError):
+                    await pipe.execute()
+            with pytest.raises(redis.ResponseError, match="unknown command"):
+                await r.execute_command("NOSUCH")
+
+    asyncio.run(run())

@@ -129,7 +129,9 @@ static void check_replies(const bytes *out) {
         show_bytes("out", out->p + from, out->n - from);
         FAIL("what came out is no reply");
     }
+#ifndef FRIDGE_LIBFUZZER /* which learns the word, and echoes it */
     if (out->n && memmem(out->p, out->n, "internal:", 9)) FAIL("an internal status came out");
+#endif
 }
 
 /* --- peers ------------------------------------------------------------------------------------------------------------ */
@@ -299,22 +301,6 @@ static void same_stores(void) {
     if (store_verify(peers[0].st, false, &report, &err) != FR_OK) FAIL("the store is not sound: %s", report.first);
 }
 
-/* From an empty store: whole, then cut in two at every place. */
-static void cut_everywhere(const char *data, size_t n) {
-    seen = data;
-    seen_n = n;
-    reset_peer(&peers[0]);
-    feed(&peers[0], data, n);
-    for (size_t at = 1; at < n; at++) {
-        reset_peer(&peers[1]);
-        feed(&peers[1], data, at);
-        feed(&peers[1], data + at, n - at);
-        same_output(&peers[0], &peers[1]);
-        same_state(&peers[0], &peers[1]);
-        fuzz_count(1, "inputs cut in two", 1);
-    }
-}
-
 /* --- commands --------------------------------------------------------------------------------------------------------- */
 
 static const char *const verbs[] = {
@@ -438,12 +424,6 @@ static void scramble(bytes *b, dice *d) {
     }
 }
 
-static void make_input(bytes *b, dice *d) {
-    b->n = 0;
-    for (uint32_t n = 1 + dice_below(d, dice_one_in(d, 6) ? 40 : 6); n; n--) add_command(b, d);
-    for (uint32_t n = dice_one_in(d, 4) ? 1 + dice_below(d, 4) : 0; n; n--) scramble(b, d);
-}
-
 static void open_peers(void) {
     if (pristine) return;
     shape = layout_test();
@@ -488,6 +468,28 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n, size_t room, unsigned se
 }
 
 #else
+
+/* From an empty store: whole, then cut in two at every place. */
+static void cut_everywhere(const char *data, size_t n) {
+    seen = data;
+    seen_n = n;
+    reset_peer(&peers[0]);
+    feed(&peers[0], data, n);
+    for (size_t at = 1; at < n; at++) {
+        reset_peer(&peers[1]);
+        feed(&peers[1], data, at);
+        feed(&peers[1], data + at, n - at);
+        same_output(&peers[0], &peers[1]);
+        same_state(&peers[0], &peers[1]);
+        fuzz_count(1, "inputs cut in two", 1);
+    }
+}
+
+static void make_input(bytes *b, dice *d) {
+    b->n = 0;
+    for (uint32_t n = 1 + dice_below(d, dice_one_in(d, 6) ? 40 : 6); n; n--) add_command(b, d);
+    for (uint32_t n = dice_one_in(d, 4) ? 1 + dice_below(d, 4) : 0; n; n--) scramble(b, d);
+}
 
 static void one(uint64_t seed) {
     static bytes b;
