@@ -380,7 +380,7 @@ static void disown(segment *s) {
 }
 
 static void after_fork_child(void) {
-    pthread_mutex_init(&process_lock, NULL);
+    pthread_mutex_unlock(&process_lock); /* before_fork took it: this thread holds it in the child, too */
     clock_forget_shift();
     for (segment *s = live_segments; s; s = s->priv->next) disown(s);
 }

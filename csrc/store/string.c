@@ -182,7 +182,8 @@ static fr_status found_int(txn *t, const found *f, int64_t *out) {
     value v;
     fr_status status = found_value(t, f, &v);
     if (status != FR_OK) return status;
-    if (v.kind != VALUE_INT) return FR_NOTINT;
+    /* APPEND and SETRANGE leave bytes, which may well be a number. */
+    if (v.kind == VALUE_BYTES) return v.p && v.n <= 20 && text_int64((span){v.p, v.n}, out) ? FR_OK : FR_NOTINT;
     *out = v.i;
     return FR_OK;
 }

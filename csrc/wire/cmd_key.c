@@ -117,7 +117,7 @@ static fr_status ttl_generic(context *c, unsigned unit) {
     int64_t v = f.exists ? -1 : -2;
     if (f.exists && f.expiry != NO_EXPIRY) {
         v = (int64_t)(unit & EXPIRY_ABSOLUTE ? keyspace_to_wall(c->st, f.expiry) : f.expiry - c->now);
-        if (!(unit & EXPIRY_MS)) v = (v + 500) / 1000;
+        if (!(unit & EXPIRY_MS)) v = (int64_t)(((uint64_t)v + 500) / 1000); /* v may be INT64_MAX */
     }
     reply_int(c->out, v);
     return FR_OK;

@@ -53,7 +53,7 @@ def rows(plan: Plan) -> list[Row]:
 def _compare(names: list[str], depth: int, ns: dict[str, float], limit: float) -> list[Row]:
     means = {name: sum(ns[f"{name} {command}"] for command in COMMANDS) / len(COMMANDS) for name in names}
     found = []
-    for name, hold in zip(names[1:], (limit, VALKEY_LIMIT if depth > 1 else limit), strict=False):
+    for name, hold in zip(names[1:], (limit, VALKEY_LIMIT), strict=False):
         each = ", ".join(f"{c} {time_text(ns[f'{names[0]} {c}'])} : {time_text(ns[f'{name} {c}'])}" for c in COMMANDS)
         what = f"server CPU per command, {CLIENTS} clients, {depth} deep"
         found.append(at_most(what, means[names[0]], means[name], hold, name, each))

@@ -94,18 +94,20 @@ def _seconds(a: Tree, b: Tree, words: Words, context: Context) -> bool:
     return a[0] == b[0] == b":" and apart <= 1 + context.slack_ms // 1000 and int(_bytes(b)) >= 0
 
 
-_CLIENT_FIELDS = (b"name", b"db", b"sub", b"psub", b"multi", b"cmd", b"resp")
+_CLIENT_FIELDS = (b"name", b"sub", b"psub", b"multi", b"resp")  # of every client
+_OWN_FIELDS = (*_CLIENT_FIELDS, b"db", b"cmd")  # of the newest, who asks; the others are the runner's own onlookers
 
 
 def _client_lines(a: Tree, b: Tree, words: Words, context: Context) -> bool:
     """Ids, addresses and buffer sizes are the connection's, and the list has no order: what clients say is compared."""
-    theirs, ours = (Counter(map(_client_fields, _bytes(x).removeprefix(b"txt:").splitlines())) for x in (a, b))
-    return a[0] == b[0] and theirs == ours
+    theirs, ours = (_bytes(x).removeprefix(b"txt:").splitlines() for x in (a, b))
+    same = Counter(_client_fields(line) for line in theirs) == Counter(_client_fields(line) for line in ours)
+    return a[0] == b[0] and same and _client_fields(theirs[-1], _OWN_FIELDS) == _client_fields(ours[-1], _OWN_FIELDS)
 
 
-def _client_fields(line: bytes) -> tuple[bytes, ...]:
+def _client_fields(line: bytes, names: tuple[bytes, ...] = _CLIENT_FIELDS) -> tuple[bytes, ...]:
     fields = dict(word.split(b"=", 1) for word in line.split(b" "))
-    return tuple(fields[name] for name in _CLIENT_FIELDS)
+    return tuple(fields[name] for name in names)
 
 
 def _info_text(a: Tree, b: Tree, words: Words, context: Context) -> bool:

@@ -207,7 +207,7 @@ class Runner:
     def _follow(self, name: str, words: Words, redis: bytes, fridge: bytes) -> bool:
         """Walk a SCAN to its end on both and compare what it saw; False when this is no scan that began."""
         at = {"scan": 1, "hscan": 2}.get(name)
-        if at is None or words[at].strip(b"0") or not redis.startswith(b"*2") or not fridge.startswith(b"*2"):
+        if at is None or redis[:2] != b"*2" or fridge[:2] != b"*2" or words[at].strip(b"0"):
             return False
         assert self.wires
         seen = []

@@ -178,6 +178,26 @@ def test_one_key(pair: Pair, commands: dict[str, Command]) -> None:
     play(pair, commands, 100, body)
 
 
+@pytest.mark.parametrize("group", ["string", "hash"])
+def test_one_type(pair: Pair, commands: dict[str, Command], group: str) -> None:
+    """One key and one type's commands, so that every way to write a value meets every way to read it."""
+    types = {"hash": lambda name: name.startswith("h") and name != "hello", "string": lambda name: name in STRINGS}
+
+    def body(generator: Generator, runner: Runner) -> None:
+        generator.keys = (b"k",)
+        generator.common = tuple(command for name, command in commands.items() if types[group](name))
+        for _ in range(60):
+            step(generator, runner)
+
+    play(pair, commands, 60, body)
+
+
+STRINGS = frozenset({
+    "append", "decr", "decrby", "get", "getdel", "getex", "getrange", "getset", "incr", "incrby", "incrbyfloat", "strlen",
+    "setrange", "substr", "set", "setnx", "mget", "mset", "object|encoding", "pexpiretime", "copy",
+})  # fmt: skip
+
+
 def test_big_hashes(pair: Pair, commands: dict[str, Command]) -> None:
     """A hash beyond 512 fields, and one with a value beyond 64 bytes: redis-server keeps these without an order."""
 
@@ -311,6 +331,18 @@ def test_monitor(pair: Pair) -> None:
             worker("GET", "k")
             lines.append([re.sub(rb"^\+[0-9.]+ \[(\d+) [0-9.:]+\]", rb"+\1", watcher.reply()) for _ in range(3)])
     assert lines[0] == lines[1]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_every_row_of_command_info(pair: Pair, commands: dict[str, Command], protocol: int) -> None:
+    """Arity, flags, keys, categories, tips of every command; but for containers, that hold what only one side has."""
+    redis, fridge = pair.connect()
+    with redis, fridge:
+        redis("HELLO", protocol)
+        fridge("HELLO", protocol)
+        names = [n for n in commands if n not in ("command", "client", "config", "memory", "object")]
+        pairs = [(redis("COMMAND", "INFO", name), fridge("COMMAND", "INFO", name)) for name in names]
+    assert [theirs for theirs, _ in pairs] == [ours for _, ours in pairs]
 
 
 def test_killing_others(pair: Pair) -> None:

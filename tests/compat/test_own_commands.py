@@ -63,7 +63,8 @@ STORIES: dict[str, list[tuple[str, Expected]]] = {
         ("CAS k a b", -1), ("SET k a", OK), ("CAS k x b", 0), ("GET k", "a"), ("CAS k a b", 1), ("GET k", "b"),
         ("EXPIRE k 100", 1), ("CAS k b c", 1), ("TTL k", 100),  # keeps the time to live
         ("SET n 1", OK), ("CAS n 1 2", 1), ("INCR n", 3), ("CAS n 3 x", 1), ("GET n", "x"),
-        ("CAD k x", 0), ("CAD k c", 1), ("CAD k c", -1),
+        ("SETRANGE m 0 12", 2), ("CAS m 12 13", 1), ("APPEND m 4", 3), ("CAS m 134 5", 1), ("SETRANGE p 0 12", 2), ("CAD p 12", 1),
+        ("SETRANGE p 0 12", 2), ("INCREX p", [13, 1]), ("CAD k x", 0), ("CAD k c", 1), ("CAD k c", -1),
         ("HSET h f 1", 1), ("CAS h a b", WRONGTYPE), ("CAD h a", WRONGTYPE), ("CAS k a", no_arguments("cas")),
         ("CAD k", no_arguments("cad")),
     ],

@@ -1,18 +1,19 @@
-/* storm.c - kills real processes that share one segment file, thousands of times, and compares what is left with an oracle.
+/* storm.c - kills real processes that share one segment file, thousands of times, and compares what is left with an
+ * oracle.
  *
  * A driver forks writers and readers (subjects.h says what they write) and kills them: by SIGKILL at any moment, or by
- * themselves before a chosen store (fr_hook), half of them each. A victim's successor settles what its predecessor began.
- * Segments are small and of many shapes, so that splits, spills, growth and reclaim happen all the time.
+ * themselves before a chosen store (fr_hook), half of them each. A victim's successor settles what its predecessor
+ * began. Segments are small and of many shapes, so that splits, spills, growth and reclaim happen all the time.
  *
- * Modes: one PID namespace; each process in its own, where all are PID 1; killed while registering; while growing the file;
- * while waiting for a latch of an owner that SIGSTOP holds up. Such an owner is never robbed: a write that meets it fails
- * after latch-timeout with FR_LATCHED and nothing changed, reads and other stripes go on; after SIGCONT it ends its write,
- * after SIGKILL the next writer does.
+ * Modes: one PID namespace; each process in its own, where all are PID 1; killed while registering; while growing the
+ * file; while waiting for a latch of an owner that SIGSTOP holds up. Such an owner is never robbed: a write that meets
+ * it fails after latch-timeout with FR_LATCHED and nothing changed, reads and other stripes go on; after SIGCONT it
+ * ends its write, after SIGKILL the next writer does.
  *
- * Time: no operation of a survivor may take longer than latch-timeout + 50 ms on account of fridge. From the time on the
- * wall the time is taken off in which this process was ready to run and had no processor (/proc/self/schedstat, as of at
- * most 5 ms before the operation): that is the machine's. Sleeping on a latch, in a nap, in the kernel, all counts, even
- * when the owner that was slept for had no processor itself. Both distributions are printed.
+ * Time: no operation of a survivor may take longer than latch-timeout + 50 ms on account of fridge. From the time on
+ * the wall the time is taken off in which this process was ready to run and had no processor (/proc/self/schedstat, as
+ * of at most 5 ms before the operation): that is the machine's. Sleeping on a latch, in a nap, in the kernel, all counts,
+ * even when the owner that was slept for had no processor itself. Both distributions are printed.
  *
  * usage: storm [--full] [--seed n] [--only mode] [--kills n]      --full, or FRIDGE_PROOF=1: ten times as many
  * Leaves out: RESP and killed servers (test_kills.py), enumeration (enumerate.c).
@@ -34,6 +35,8 @@
 
 #include "subjects.h"
 
+typedef unsigned long long ull; /* for printf */
+
 #define WRITERS 4u
 #define READERS 2u
 #define PEOPLE (WRITERS + READERS)
@@ -47,7 +50,7 @@
 #define SHARE 1u
 #endif
 
-/* --- the board: shared by all processes, outside the segment ------------------------------------------------------------ */
+/* --- the board: shared by all processes, outside the segment ------------------------------------------------------ */
 
 #define BUCKETS 9u
 static const unsigned bucket_ms[BUCKETS] = {1, 5, 20, 50, 100, 150, 200, TIMEOUT_MS + GRACE_MS, UINT32_MAX};
@@ -104,7 +107,7 @@ static uint64_t now_ns(void) {
 
 static void pause_us(unsigned us) { nanosleep(&(struct timespec){0, (long)us * 1000}, NULL); }
 
-/* --- time ---------------------------------------------------------------------------------------------------------------- */
+/* --- time --------------------------------------------------------------------------------------------------------- */
 
 static struct {
     int fd;
@@ -116,8 +119,8 @@ static uint64_t run_delay(void) {
     char text[96] = "";
     unsigned long long ran, delay = 0;
     if (meter.fd < 0) meter.fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
-    if (meter.fd < 0 || pread(meter.fd, text, sizeof text - 1, 0) <= 0 || sscanf(text, "%llu %llu", &ran, &delay) != 2) return 0;
-    return delay;
+    if (meter.fd < 0 || pread(meter.fd, text, sizeof text - 1, 0) <= 0) return 0;
+    return sscanf(text, "%llu %llu", &ran, &delay) == 2 ? delay : 0;
 }
 
 static void meter_child(void) {
@@ -160,7 +163,7 @@ static uint64_t meter_end(const char *what) {
     return ours;
 }
 
-/* --- dying at a store ------------------------------------------------------------------------------------------------------ */
+/* --- dying at a store --------------------------------------------------------------------------------------------- */
 
 /* What a process does to itself, before the store number `left` from now on. PLAN_PARK: only while it holds a latch. */
 enum plan { PLAN_LIVE, PLAN_DIE, PLAN_PARK };
@@ -194,7 +197,8 @@ static void park(void) {
 static void on_access(void *ctx, enum access_kind kind, const void *addr, size_t len) {
     (void)ctx, (void)len;
     if (kind == ACCESS_LD8) return;
-    if (kind == ACCESS_CAS4 && *(const volatile uint32_t *)addr) __atomic_store_n(&doom.me->at_latch, 1, __ATOMIC_RELEASE);
+    if (kind == ACCESS_CAS4 && *(const volatile uint32_t *)addr)
+        __atomic_store_n(&doom.me->at_latch, 1, __ATOMIC_RELEASE);
     if (doom.plan == PLAN_LIVE || (doom.plan == PLAN_PARK && !holds_latch(doom.s))) return;
     if (doom.left-- > 0) return;
     if (doom.plan == PLAN_DIE) die();
@@ -209,7 +213,7 @@ static void doom_set(person *me, segment *s, enum plan plan, uint64_t left) {
     fr_hook = on_access;
 }
 
-/* --- a writer ---------------------------------------------------------------------------------------------------------------- */
+/* --- a writer ----------------------------------------------------------------------------------------------------- */
 
 static look L;
 
@@ -268,7 +272,7 @@ static void settle(view *v, uint32_t w) {
         if (look_shows(&L, begun)) save(&m->done, begun);
         else if (look_shows(&L, done)) save(&m->begun, done);
         else violation("writer %u, %s, settling: done %llu, begun %llu, seen: %s", w, subject_names[s],
-                       (unsigned long long)done, (unsigned long long)begun, look_text(&L));
+                       (ull)done, (ull)begun, look_text(&L));
         if (!look_shows(&L, begun) && !look_shows(&L, done)) return;
     }
 }
@@ -292,7 +296,7 @@ static void write_for_ever(view *v, uint32_t w, uint64_t state) {
     }
 }
 
-/* --- a reader ---------------------------------------------------------------------------------------------------------------- */
+/* --- a reader ----------------------------------------------------------------------------------------------------- */
 
 typedef struct memory {
     uint64_t seen[WRITERS][SUBJECT_COUNT]; /* greatest number that was visible */
@@ -319,8 +323,8 @@ static void read_one(view *v, uint32_t w, enum subject s, memory *past) {
     bool fits = false;
     for (uint64_t seq = low; seq <= high && !fits; seq++) fits = look_shows(&L, seq);
     if (!fits)
-        violation("reader of writer %u, %s: %llu to %llu possible, seen: %s", w, subject_names[s], (unsigned long long)low,
-                  (unsigned long long)high, look_text(&L));
+        violation("reader of writer %u, %s: %llu to %llu possible, seen: %s", w, subject_names[s], (ull)low,
+                  (ull)high, look_text(&L));
     else if (past && !L.parity_only && L.seq > past->seen[w][s]) past->seen[w][s] = L.seq;
 }
 
@@ -350,7 +354,7 @@ static void read_for_ever(view *v, person *me, uint64_t state) {
     }
 }
 
-/* --- processes --------------------------------------------------------------------------------------------------------------- */
+/* --- processes ---------------------------------------------------------------------------------------------------- */
 
 typedef struct driver {
     char folder[64], path[80];
@@ -434,14 +438,14 @@ static void slay_all(void) {
     for (unsigned i = 0; i < PEOPLE + EXTRAS; i++) slay(i);
 }
 
-/* --- a segment and its end ----------------------------------------------------------------------------------------------------- */
+/* --- a segment and its end ---------------------------------------------------------------------------------------- */
 
 static void begin_segment(uint64_t max_size, bool roomy) {
     static const uint32_t pages[] = {512, 1024, 4096}, stripes[] = {2, 4, 16}, records[] = {12, 16, 48};
     uint64_t r = random_next(&D.random);
-    geometry g = {.max_size = max_size, .page_size = pages[r % 3], .stripes = roomy ? 32 : stripes[(r >> 8) % 3], .slots = 24,
-                  .journal_records = records[(r >> 16) % 3], .spaces = 24, .tables = 2, .notify_words = 8, .access_bytes = 64,
-                  .stat_cells = 32};
+    geometry g = {.max_size = max_size, .page_size = pages[r % 3], .stripes = roomy ? 32 : stripes[(r >> 8) % 3],
+                  .slots = 24, .journal_records = records[(r >> 16) % 3], .spaces = 24, .tables = 2,
+                  .notify_words = 8, .access_bytes = 64, .stat_cells = 32};
     segment_options o = {.geometry = &g, .create = true, .owner = UINT32_MAX, .name = "storm driver"};
     fr_error err = {.text = ""};
     store *st = NULL;
@@ -461,7 +465,8 @@ static void check_sums(void) {
     static const char *const names[] = {"shared counter", "shared integer", "shared column", "statistic"};
     int64_t sum;
     fr_status status = accounts_sum(&D.v, true, &sum);
-    if (status != FR_OK || sum != 0) violation("at the end: status %d, the accounts' sum is %lld", status, (long long)sum);
+    if (status != FR_OK || sum != 0)
+        violation("at the end: status %d, the accounts' sum is %lld", status, (long long)sum);
     for (unsigned s = 0; s < SHARED_COUNT; s++) {
         uint64_t low = 0, high = 0, value = 0;
         for (unsigned w = 0; w < WRITERS; w++) {
@@ -470,8 +475,8 @@ static void check_sums(void) {
         }
         status = shared_value(&D.v, s, &value);
         if (status != FR_OK || value < low || value > high)
-            violation("%s: status %d, %llu; acknowledged %llu, begun %llu", names[s], status, (unsigned long long)value,
-                      (unsigned long long)low, (unsigned long long)high);
+            violation("%s: status %d, %llu; acknowledged %llu, begun %llu", names[s], status, (ull)value,
+                      (ull)low, (ull)high);
     }
 }
 
@@ -484,7 +489,8 @@ static void check_at_rest(void) {
     segment_reap(s);
     for (uint32_t i = 0; i < s->l.latch_count; i++) {
         uint32_t held = ld4(&segment_stripe(s, i)->latch);
-        if (held && !segment_alive(s, LATCH_SLOT(held), LATCH_GEN(held))) violation("latch %u is held by the dead after a reap", i);
+        if (held && !segment_alive(s, LATCH_SLOT(held), LATCH_GEN(held)))
+            violation("latch %u is held by the dead after a reap", i);
         if (i < s->g.stripes && txn_check(s, i, &err) != FR_OK) violation("at rest: %s", err.text);
     }
     for (uint32_t slot = 0; (slot = segment_process(s, slot + 1, &info)) != 0;)
@@ -492,7 +498,7 @@ static void check_at_rest(void) {
     struct stat st;
     uint64_t size = segment_super(s)->size;
     if (stat(D.path, &st) != 0 || (uint64_t)st.st_size < size || size > s->g.max_size || size % s->g.page_size)
-        violation("the segment says %llu bytes, the file has %llu", (unsigned long long)size, (unsigned long long)st.st_size);
+        violation("the segment says %llu bytes, the file has %llu", (ull)size, (ull)st.st_size);
 }
 
 static void end_segment(void) {
@@ -510,7 +516,7 @@ static void end_segment(void) {
     unlink(lock);
 }
 
-/* --- the dead ---------------------------------------------------------------------------------------------------------------- */
+/* --- the dead ----------------------------------------------------------------------------------------------------- */
 
 /* What the victim left, for the statistics: a rough look, others may be recovering it already. */
 static void autopsy(uint32_t word) {
@@ -549,12 +555,12 @@ static unsigned who(pid_t pid) {
     return UINT32_MAX;
 }
 
-/* --- the storm ----------------------------------------------------------------------------------------------------------------- */
+/* --- the storm ---------------------------------------------------------------------------------------------------- */
 
 static bool go_on(uint64_t target, uint64_t last_death) {
     if (load(&B->violations) || load(&B->latched) > 10000) return false;
     if (now_ns() - last_death > STUCK_NS) {
-        violation("nobody got on for %llu s", (unsigned long long)(STUCK_NS / 1000000000));
+        violation("nobody got on for %llu s", (ull)(STUCK_NS / 1000000000));
         return false;
     }
     return D.kills < target;
@@ -605,7 +611,7 @@ static void mode_own_namespaces(uint64_t kills) {
     D.namespaces = false;
 }
 
-/* --- killed while registering, while growing ------------------------------------------------------------------------------------ */
+/* --- killed while registering, while growing ---------------------------------------------------------------------- */
 
 static void be_newcomer(unsigned i, uint64_t r) {
     view v;
@@ -675,7 +681,7 @@ static void mode_growing(uint64_t kills) {
         kill_newcomers(12, be_grower, UINT64_C(16) << 20);
 }
 
-/* --- stopped owners, and who waits for them -------------------------------------------------------------------------------------- */
+/* --- stopped owners, and who waits for them ----------------------------------------------------------------------- */
 
 /* Writes one subject until it is parked in the middle of it, holding a latch; then ends that write. */
 static void be_holder(uint64_t r) {
@@ -772,7 +778,8 @@ static void meet_owner(unsigned held, unsigned open, bool both) {
     if (status != FR_LATCHED) violation("a write that met a stopped owner: status %d: %s", status, err.text);
     if (wall < (timeout_ms - 2) * 1000000) violation("it gave up after %.1f ms", (double)wall / 1e6);
     if (!strstr(err.text, "a live process")) violation("the refusal does not name who: %s", err.text);
-    if (probe_value(held) != before_held || probe_value(open) != before_open) violation("a refused write changed something");
+    if (probe_value(held) != before_held || probe_value(open) != before_open)
+        violation("a refused write changed something");
 }
 
 static void others_go_on(unsigned open) {
@@ -899,7 +906,7 @@ static void mode_stopped(uint64_t kills) {
     D.namespaces = false;
 }
 
-/* --- modes, and the sum ----------------------------------------------------------------------------------------------------------- */
+/* --- modes, and the sum ------------------------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
@@ -914,28 +921,29 @@ static const struct {
 static void print_distribution(const char *what, const uint64_t *buckets, uint64_t worst) {
     printf("%-38s", what);
     for (unsigned i = 0; i < BUCKETS; i++) {
-        if (bucket_ms[i] == UINT32_MAX) printf(" more:%llu", (unsigned long long)buckets[i]);
-        else printf(" <=%u:%llu", bucket_ms[i], (unsigned long long)buckets[i]);
+        if (bucket_ms[i] == UINT32_MAX) printf(" more:%llu", (ull)buckets[i]);
+        else printf(" <=%u:%llu", bucket_ms[i], (ull)buckets[i]);
     }
     printf("  worst %.1f ms\n", (double)worst / 1e6);
 }
 
-/* A live owner that has no processor for so long happens on a busy machine, once in many thousand kills. A dead one that
- * counts as alive, once a kill. */
+/* A live owner that has no processor for so long happens on a busy machine, once in many thousand kills. A dead one
+ * that counts as alive, once a kill. */
 static void check_latched(uint64_t killed, uint64_t latched) {
     if (latched > 3 + killed / 300)
-        violation("%llu writes met an owner too long, the last: %s", (unsigned long long)latched, B->note);
+        violation("%llu writes met an owner too long, the last: %s", (ull)latched, B->note);
 }
 
 static void run_mode(unsigned i, uint64_t kills) {
-    uint64_t from = now_ns(), killed = D.kills, wrong = load(&B->violations), stops = D.stops, latched = load(&B->latched);
+    uint64_t from = now_ns(), killed = D.kills, wrong = load(&B->violations), stops = D.stops;
+    uint64_t latched = load(&B->latched);
     mode = modes[i].name;
     modes[i].run(kills);
     check_latched(D.kills - killed, load(&B->latched) - latched);
     double seconds = (double)(now_ns() - from) / 1e9;
     bool clean = load(&B->violations) == wrong;
-    printf("%-20s %6llu kills", mode, (unsigned long long)(D.kills - killed));
-    if (D.stops > stops) printf(", %llu owners stopped", (unsigned long long)(D.stops - stops));
+    printf("%-20s %6llu kills", mode, (ull)(D.kills - killed));
+    if (D.stops > stops) printf(", %llu owners stopped", (ull)(D.stops - stops));
     printf(" in %.1f s: %s\n", seconds, clean ? "no violation" : "VIOLATED");
     fflush(stdout);
     D.passed += clean;
@@ -984,20 +992,22 @@ int main(int argc, char **argv) {
         if (load(&B->violations) || (only && !strstr(modes[i].name, only))) continue;
         run_mode(i, kills ? kills : modes[i].kills * times / SHARE);
     }
-    printf("%llu kills in %.1f s (seed %llu): %llu at a chosen store; %llu left a latch held, %llu a commit half applied, "
-           "%llu a slot half registered\n",
-           (unsigned long long)D.kills, (double)(now_ns() - from) / 1e9, (unsigned long long)seed, (unsigned long long)D.self_kills,
-           (unsigned long long)D.latch_held, (unsigned long long)D.half_applied, (unsigned long long)D.registering);
-    printf("%llu operations of survivors, %llu refused for want of memory, %llu met a live owner too long, %llu reads Busy\n",
-           (unsigned long long)B->operations, (unsigned long long)B->refused, (unsigned long long)B->latched,
-           (unsigned long long)B->busy);
+    printf("%llu kills in %.1f s (seed %llu): %llu at a chosen store; %llu left a latch held, "
+           "%llu a commit half applied, %llu a slot half registered\n",
+           (ull)D.kills, (double)(now_ns() - from) / 1e9, (ull)seed, (ull)D.self_kills,
+           (ull)D.latch_held, (ull)D.half_applied, (ull)D.registering);
+    printf("%llu operations of survivors, %llu refused for want of memory, %llu met a live owner too long, "
+           "%llu reads Busy\n",
+           (ull)B->operations, (ull)B->refused, (ull)B->latched,
+           (ull)B->busy);
     print_distribution("ms on the wall", B->wall, B->worst_wall);
     print_distribution("ms without waiting for a processor", B->ours, B->worst_ours);
-    printf("%llu above the limit on the wall only\n", (unsigned long long)B->slow_by_machine);
+    printf("%llu above the limit on the wall only\n", (ull)B->slow_by_machine);
     if (B->note[0]) printf("the last that met a live owner too long: %s\n", B->note);
-    for (unsigned i = 0; i < FR_COUNTOF(B->first) && B->first[i][0]; i++) fprintf(stderr, "VIOLATION %s\n", B->first[i]);
+    for (unsigned i = 0; i < FR_COUNTOF(B->first) && B->first[i][0]; i++)
+        fprintf(stderr, "VIOLATION %s\n", B->first[i]);
     cleanup();
-    printf("%llu violations\n%llu passed, %llu failed\n", (unsigned long long)B->violations, (unsigned long long)D.passed,
-           (unsigned long long)D.failed);
+    printf("%llu violations\n%llu passed, %llu failed\n", (ull)B->violations, (ull)D.passed,
+           (ull)D.failed);
     return D.failed ? 1 : 0;
 }

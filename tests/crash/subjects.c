@@ -13,7 +13,7 @@ const char *const subject_names[SUBJECT_COUNT] = {
 #undef X
 };
 
-/* --- names and payloads ---------------------------------------------------------------------------------------------- */
+/* --- names and payloads ------------------------------------------------------------------------------------------- */
 
 static span name_in(char buf[16], const char *form, unsigned a, unsigned b) {
     return (span){buf, (size_t)snprintf(buf, 16, form, a, b)};
@@ -64,7 +64,7 @@ static span padded(uint64_t seq, char buf[112]) {
     return (span){buf, (size_t)n + PAD};
 }
 
-/* --- making ------------------------------------------------------------------------------------------------------------ */
+/* --- making ------------------------------------------------------------------------------------------------------- */
 
 static const char TABLE[] = "storm";
 
@@ -90,7 +90,8 @@ fr_status subjects_create(store *st, uint32_t writers, fr_error *err) {
     if (status == FR_OK) status = hot_counter_open(st, account_name(ACCOUNTS - 1, buf), 0, &cell, true, err);
     for (unsigned i = 0; status == FR_OK && i < ACCOUNTS - 1; i++)
         status = hot_incr(st, 0, account_name(i, buf), 0, &out, true, err);
-    for (unsigned i = 0; status == FR_OK && i < PROBES; i++) status = hot_incr(st, 0, probe_name(i, buf), 0, &out, true, err);
+    for (unsigned i = 0; status == FR_OK && i < PROBES; i++)
+        status = hot_incr(st, 0, probe_name(i, buf), 0, &out, true, err);
     return status;
 }
 
@@ -103,7 +104,7 @@ fr_status probe_key(view *v, unsigned i, key *k, char buf[16]) {
     return key_route(v->st, 0, probe_name(i, buf), k, &v->err);
 }
 
-/* --- writing ----------------------------------------------------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 typedef struct job {
     uint32_t w;
@@ -143,7 +144,8 @@ static fr_status write_op(store *st, txn *t, void *ctx) {
     if (status != FR_OK) return status;
     switch (j->s) {
     case SUBJECT_MANY:
-        for (unsigned i = 0; i < 4 && status == FR_OK; i++) status = put(st, t, &k[i], payload(j->w, j->seq, bytes), NO_EXPIRY);
+        for (unsigned i = 0; i < 4 && status == FR_OK; i++)
+            status = put(st, t, &k[i], payload(j->w, j->seq, bytes), NO_EXPIRY);
         return status;
     case SUBJECT_TREE: return write_fields(st, t, &k[0], j->seq, j->seq % TREE_FIELDS == 0);
     case SUBJECT_MOVED:
@@ -224,7 +226,8 @@ fr_status subject_write(view *v, uint32_t w, enum subject s, uint64_t seq) {
     job j = {.w = w, .s = s, .seq = seq, .err = &v->err};
     j.n = keys_of(w, s, j.names, j.keys);
     if (s == SUBJECT_COUNTER) return add_to_counter(v, j.keys[0], &v->counter[0]);
-    if (s == SUBJECT_MANY || s == SUBJECT_TREE || s == SUBJECT_MOVED || s == SUBJECT_EXPIRING) return in_transaction(v, &j);
+    if (s == SUBJECT_MANY || s == SUBJECT_TREE || s == SUBJECT_MOVED || s == SUBJECT_EXPIRING)
+        return in_transaction(v, &j);
     if (s == SUBJECT_EXEC) {
         uint64_t cell;
         fr_status status = seq == 1 ? hot_counter_open(v->st, j.keys[0], 0, &cell, true, &v->err) : FR_OK;
@@ -234,7 +237,7 @@ fr_status subject_write(view *v, uint32_t w, enum subject s, uint64_t seq) {
     return hot_again(status) ? write_hot(v, &j, true) : status;
 }
 
-/* --- looking ----------------------------------------------------------------------------------------------------------- */
+/* --- looking ------------------------------------------------------------------------------------------------------ */
 
 typedef struct looking {
     job j;
@@ -334,7 +337,7 @@ static fr_status look_op(store *st, txn *t, void *ctx) {
     }
 }
 
-/* --- judging ----------------------------------------------------------------------------------------------------------- */
+/* --- judging ------------------------------------------------------------------------------------------------------ */
 
 static uint64_t number_in(const look *l, unsigned part) {
     char text[32] = "";
@@ -355,7 +358,8 @@ static bool judge_fields(look *l, bool tree) {
     if (last == UINT32_MAX) return false;
     l->field[last].text[l->field[last].n < 111 ? l->field[last].n : 111] = 0;
     l->seq = strtoull(l->field[last].text, NULL, 10);
-    uint64_t period = tree ? TREE_FIELDS : 8, first = tree ? l->seq - l->seq % period : l->seq < period ? 1 : l->seq - period + 1;
+    uint64_t period = tree ? TREE_FIELDS : 8, first = l->seq < period ? 1 : l->seq - period + 1;
+    if (tree) first = l->seq - l->seq % period;
     if (first == 0) first = 1;
     if (l->fields != l->seq - first + 2) return false;
     for (uint32_t i = 0; i < l->fields; i++) {
@@ -371,8 +375,8 @@ static bool judge_fields(look *l, bool tree) {
 static bool judge_row(look *l) {
     char want[3][24];
     l->seq = number_in(l, 0);
-    int n[3] = {sprintf(want[0], "%llu", (unsigned long long)l->seq), sprintf(want[1], "-%llu", (unsigned long long)l->seq),
-                sprintf(want[2], "%llu", (unsigned long long)l->seq)};
+    unsigned long long seq = l->seq;
+    int n[3] = {sprintf(want[0], "%llu", seq), sprintf(want[1], "-%llu", seq), sprintf(want[2], "%llu", seq)};
     if (l->found != 7) return false;
     for (unsigned i = 0; i < 3; i++)
         if ((uint64_t)n[i] != l->n[i] || memcmp(want[i], l->bytes + i * LOOK_BYTES, l->n[i])) return false;
@@ -480,7 +484,7 @@ fr_status many_in_order(view *v, uint32_t w, look *l, bool *ordered) {
     return FR_OK;
 }
 
-/* --- what is shared ---------------------------------------------------------------------------------------------------- */
+/* --- what is shared ----------------------------------------------------------------------------------------------- */
 
 fr_status shared_add(view *v, uint32_t w, enum shared s) {
     int64_t out;
@@ -514,7 +518,8 @@ static fr_status move_op(store *st, txn *t, void *ctx) {
 
 fr_status account_move(view *v, uint64_t random) {
     job j = {.err = &v->err, .n = 2, .by = (int64_t)(random >> 40 & 0xffff) - 0x8000};
-    unsigned from = (unsigned)(random % ACCOUNTS), to = (from + 1 + (unsigned)(random >> 8) % (ACCOUNTS - 1)) % ACCOUNTS;
+    unsigned from = (unsigned)(random % ACCOUNTS);
+    unsigned to = (from + 1 + (unsigned)(random >> 8) % (ACCOUNTS - 1)) % ACCOUNTS;
     j.keys[0] = account_name(from, j.names[0]);
     j.keys[1] = account_name(to, j.names[1]);
     stripe_set set;

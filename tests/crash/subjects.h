@@ -1,12 +1,13 @@
-/* subjects.h - what the writers of the kill storm write, and the oracle outside the segment that knows what must be there.
+/* subjects.h - what the writers of the kill storm write, and the oracle outside the segment that knows what must be
+ * there.
  *
- * Each writer owns one key (or few) of every subject below, and numbers its writes. Before a write it says in the oracle,
- * a page that it shares with the driver, which number begins; afterwards which is done. A subject must at any time show
- * one of the two, whole: values carry their number in every byte. What all writers share (a row, counters, accounts that
- * move money between each other) is compared as a sum.
+ * Each writer owns one key (or few) of every subject below, and numbers its writes. Before a write it says in the
+ * oracle, a page that it shares with the driver, which number begins; afterwards which is done. A subject must at any
+ * time show one of the two, whole: values carry their number in every byte. What all writers share (a row, counters,
+ * accounts that move money between each other) is compared as a sum.
  *
- * A look under a latch settles: it recovers a dead owner first, so what it sees is what stays. A look without one may still
- * see what was there before, though the dead had committed; the other way round would be a violation.
+ * A look under a latch settles: it recovers a dead owner first, so what it sees is what stays. A look without one may
+ * still see what was there before, though the dead had committed; the other way round would be a violation.
  */
 #ifndef FRIDGE_TESTS_SUBJECTS_H
 #define FRIDGE_TESTS_SUBJECTS_H
@@ -14,19 +15,19 @@
 #include "hot.h"
 
 /* X(NAME, what it is) */
-#define SUBJECTS(X)                                                                                                     \
-    X(STRING, "string of every size, in blocks, in place, in pages")                                                    \
-    X(INTEGER, "integer")                                                                                               \
-    X(MANY, "four keys of one MSET")                                                                                    \
-    X(ROW, "three columns of a row in one step")                                                                        \
-    X(CELL, "one column of a row, in place")                                                                            \
-    X(INSERT, "row inserted and deleted")                                                                               \
-    X(TREE, "large hash: a field and another in one step, emptied every 48")                                            \
-    X(SMALL, "small hash")                                                                                              \
-    X(TOGGLE, "key inserted and deleted")                                                                               \
-    X(MOVED, "large hash renamed to and fro")                                                                           \
-    X(EXPIRING, "key with and without an expiry")                                                                       \
-    X(COUNTER, "counter, without a latch")                                                                              \
+#define SUBJECTS(X) \
+    X(STRING, "string of every size, in blocks, in place, in pages") \
+    X(INTEGER, "integer") \
+    X(MANY, "four keys of one MSET") \
+    X(ROW, "three columns of a row in one step") \
+    X(CELL, "one column of a row, in place") \
+    X(INSERT, "row inserted and deleted") \
+    X(TREE, "large hash: a field and another in one step, emptied every 48") \
+    X(SMALL, "small hash") \
+    X(TOGGLE, "key inserted and deleted") \
+    X(MOVED, "large hash renamed to and fro") \
+    X(EXPIRING, "key with and without an expiry") \
+    X(COUNTER, "counter, without a latch") \
     X(EXEC, "counter and string in one transaction")
 enum subject {
 #define X(name, what) SUBJECT_##name,
@@ -82,7 +83,7 @@ typedef struct look {
     uint32_t fields;
     uint64_t n[LOOKS_A_SUBJECT], expiry;
     bool torn, parity_only;        /* what subject_judge made of it */
-    uint64_t seq;                  /* the number it shows; with parity_only only its lowest bit counts, 0 = never written */
+    uint64_t seq;                  /* the number it shows; parity_only: its lowest bit counts, 0 = never written */
     char bytes[LOOK_BYTES * 4];
     struct {
         char name[16];

@@ -276,7 +276,7 @@ def write_by_mmap(path: str) -> Callable[[str, Oracle], None]:
     return body
 
 
-def write_by_resp(address: str) -> Callable[[str, Oracle], None]:
+def write_by_resp(address: str, segment: str) -> Callable[[str, Oracle], None]:
     """A writer's body: through the server; when the connection is cut, connects again and looks before it goes on."""
 
     def connect() -> RespDoor | None:
@@ -292,6 +292,8 @@ def write_by_resp(address: str) -> Callable[[str, Oracle], None]:
             try:
                 door = wait_until(connect, "the server answers", 20)
                 assert door is not None
+                with fridge.open(segment, create=False) as f:
+                    f.verify()  # takes every latch: a commit that a dead worker did not apply counts from now on
                 look(door, name, oracle, settle=True)
                 write_for_ever(door, name, oracle)
             except OSError:
@@ -362,6 +364,7 @@ def storm_round(server: Server, resp: list[Writer], mapped: list[Writer], eye: M
                 caught += catch_inside(victim, eye)
             victim.kill()
             look(eye, victim.name, victim.oracle)
+            eye.f.verify()  # takes every latch: a commit that the dead did not apply counts from now on
             look(RespDoor(server.unix), victim.name, victim.oracle, settle=True)
             victim.start()
     return {kind: kills.count(kind) for kind in set(kills)} | {"caught": caught}
@@ -376,7 +379,8 @@ def test_200_kills_lose_nothing_and_tear_nothing(capsys: pytest.CaptureFixture[s
     segment = str(folder / "segment")
     with fridge.open(segment, size="32mb") as f:
         f.table("kill_rows", COLUMNS, capacity=64)
-    resp = [Writer(f"resp{i}", write_by_resp(str(folder / "sock")), folder / f"resp{i}.log") for i in range(RESP_WRITERS)]
+    by_resp = write_by_resp(str(folder / "sock"), segment)
+    resp = [Writer(f"resp{i}", by_resp, folder / f"resp{i}.log") for i in range(RESP_WRITERS)]
     mapped = [Writer(f"mmap{i}", write_by_mmap(segment), folder / f"mmap{i}.log") for i in range(MMAP_WRITERS)]
     try:
         with ended_afterwards(resp + mapped):

@@ -1,11 +1,12 @@
-/* fail_nth.c - every call that can fail, failed: for every n the n-th malloc, mmap, madvise, open, fstat, fcntl, fallocate,
- * futex and their kin, alone and with all that follow. Then: a named error or success, nothing changed unless it succeeded,
- * nothing left behind (descriptors, mappings, files, memory), and the same done again works.
+/* fail_nth.c - every call that can fail, failed: for every n the n-th malloc, mmap, madvise, open, fstat, fcntl,
+ * fallocate, futex and their kin, alone and with all that follow. Then: a named error or success, nothing changed
+ * unless it succeeded, nothing left behind (descriptors, mappings, files, memory), and the same done again works.
  *
- * The calls are the engine's own (ld --wrap), so what libc and the harness allocate does not fail. Two families of cases:
+ * The calls are the engine's own (ld --wrap), so what libc and the harness allocate does not fail. Two families:
  *   files     create, attach, attach read-only, first write, growth, recovery of a dead process, destroy
- *   memory    every operation of tests/crash/operations.def, housekeeping, verification, and a session's commands
- * What needs limits of a whole process (RLIMIT_AS, a full tmpfs, accept) is in test_lifetime.py.
+ *   memory    every operation of tests/crash/operations.def, verification, waiting, and a session's commands
+ * What needs limits of a whole process (RLIMIT_AS, RLIMIT_NOFILE, accept) is in test_lifetime.py, a full tmpfs in
+ * tests/test_bad_files.py.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -33,13 +34,13 @@ void *__real_malloc(size_t n);
 
 #define CASES_MAX 20000
 
-/* --- failing ---------------------------------------------------------------------------------------------------------- */
+/* --- failing ------------------------------------------------------------------------------------------------------ */
 
 static struct {
     bool armed, onwards; /* onwards: all from fail_at on */
     uint64_t calls, fail_at;
-    int64_t mappings;    /* made and not given back, armed or not */
-    const char *failed;  /* the call that failed first */
+    int64_t mappings;   /* made and not given back, armed or not */
+    const char *failed; /* the call that failed first */
 } plan;
 
 static uint64_t failures;
@@ -135,7 +136,7 @@ long __wrap_syscall(long number, ...) {
     return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }
 
-/* --- what may not be left behind -------------------------------------------------------------------------------------- */
+/* --- what may not be left behind ---------------------------------------------------------------------------------- */
 
 static char folder[64], path[96];
 
@@ -157,8 +158,8 @@ static holdings take_stock(void) { return (holdings){entries("/proc/self/fd"), e
 static const char *running; /* what is being tried */
 
 static void blame(const char *what) {
-    fprintf(stderr, "%s, call %llu%s (%s): %s\n", running, (unsigned long long)plan.fail_at, plan.onwards ? " and later" : "",
-            plan.failed ? plan.failed : "none", what);
+    fprintf(stderr, "%s, call %llu%s (%s): %s\n", running, (unsigned long long)plan.fail_at,
+            plan.onwards ? " and later" : "", plan.failed ? plan.failed : "none", what);
     check_failures++;
 }
 
@@ -197,9 +198,11 @@ static void fail_each(const char *what, void (*one)(uint64_t n, bool onwards, bo
     }
 }
 
-/* --- files ------------------------------------------------------------------------------------------------------------ */
+/* --- files -------------------------------------------------------------------------------------------------------- */
 
-static segment_options creating(void) { return (segment_options){.size = 1 << 20, .create = true, .owner = UINT32_MAX}; }
+static segment_options creating(void) {
+    return (segment_options){.size = 1 << 20, .create = true, .owner = UINT32_MAX};
+}
 
 static void one_create(uint64_t n, bool onwards, bool *failed) {
     segment_options o = creating();
@@ -287,8 +290,8 @@ static void on_file(const char *setup, const char *script, uint64_t n, bool onwa
 
 static void one_first_write(uint64_t n, bool onwards, bool *failed) { on_file("", "SET b world", n, onwards, failed); }
 static void one_growth(uint64_t n, bool onwards, bool *failed) { /* beyond the first 256 KiB */
-    on_file("MSET g1 x*30000 g2 x*30000; MSET g3 x*30000 g4 x*30000; MSET g5 x*30000 g6 x*30000", "MSET g7 x*32000 g8 x*32000", n,
-            onwards, failed);
+    on_file("MSET g1 x*30000 g2 x*30000; MSET g3 x*30000 g4 x*30000; MSET g5 x*30000 g6 x*30000",
+            "MSET g7 x*32000 g8 x*32000", n, onwards, failed);
 }
 
 /* A process that died under a latch, after its commit. */
@@ -360,7 +363,7 @@ static void test_files(void) {
     CHECK(rmdir(folder) == 0);
 }
 
-/* --- memory ----------------------------------------------------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------------------------------------------------- */
 
 typedef struct operation {
     const char *name, *setup, *run;
@@ -370,7 +373,8 @@ static const operation operations[] = {
 #define OPERATION(name, setup, run) {name, setup, run},
 #include "../crash/operations.def"
 #undef OPERATION
-    {"MSET of many", "", "MSET a0 1 a1 2 a2 3 a3 4 a4 5 a5 6 a6 7 a7 8 a8 9 a9 10 b0 1 b1 2 b2 3 b3 4 b4 5 b5 6 b6 7 b7 8 b8 9"},
+    {"MSET of many", "",
+     "MSET a0 1 a1 2 a2 3 a3 4 a4 5 a5 6 a6 7 a7 8 a8 9 a9 10 b0 1 b1 2 b2 3 b3 4 b4 5 b5 6 b6 7 b7 8 b8 9"},
 };
 
 static const operation *present;
@@ -406,7 +410,8 @@ static void one_operation(uint64_t n, bool onwards, bool *failed) {
     arm(n, onwards);
     fr_status status = script_run(&a, present->run);
     *failed = disarm();
-    if (present->run[0] != 'C' || !strchr("ASC", present->run[1]) || status != FR_RETRY) /* CADD: the caller takes the latch then */
+    if (present->run[0] != 'C' || !strchr("ASC", present->run[1]) ||
+        status != FR_RETRY) /* CADD: the caller takes the latch then */
         expect_named(status, &a.err, false);
     dump_rest(&a, &now, NULL);
     if (status != FR_OK && single && !digest_eq(old, now)) blame("it failed and changed something");
@@ -429,7 +434,8 @@ static void test_operations(void) {
         now_after_setup = a.now_ms;
         memcpy(prepared, stage->base, g.max_size);
         leave_stage(&a);
-        if (strstr(present->run, "LEAVE") || strstr(present->setup, "LEAVE")) continue; /* a registration: see test_files */
+        if (strstr(present->run, "LEAVE") || strstr(present->setup, "LEAVE"))
+            continue; /* a registration: see test_files */
         fail_each(present->name, one_operation);
     }
     free(empty);
@@ -484,7 +490,8 @@ static void test_housekeeping(void) {
     prepared = malloc(g.max_size);
     memcpy(prepared, stage->base, g.max_size);
     actor a = on_stage();
-    script_run(&a, "DECLARE t 5 n int32 note str:8; HSET t:a n 1; DECLARE u 32 n int8; FIELDS tree 12 v*12; SET a v*900");
+    script_run(&a,
+               "DECLARE t 5 n int32 note str:8; HSET t:a n 1; DECLARE u 32 n int8; FIELDS tree 12 v*12; SET a v*900");
     memcpy(prepared, stage->base, g.max_size);
     leave_stage(&a);
     fail_each("verify", one_verify);
@@ -494,22 +501,29 @@ static void test_housekeeping(void) {
     segment_close(stage);
 }
 
-/* --- sessions --------------------------------------------------------------------------------------------------------- */
+/* --- sessions ----------------------------------------------------------------------------------------------------- */
 
 static const char *const lines[] = {
-    "SET a hello\r\n", "MSET a 1 b 2 c 3 d 4 e 5 f 6 g 7 h 8\r\n", "GET a\r\n", "MGET a b c d e f g\r\n", "KEYS *\r\n", "SCAN 0 COUNT 100\r\n",
-    "HSET h f v g w\r\n", "HGETALL h\r\n", "WATCH a b\r\n", "MULTI\r\nSET a 1\r\nINCR a\r\nHSET h f v\r\nEXEC\r\n", "COPY a b REPLACE\r\n",
-    "TABLE CREATE t CAPACITY 4 COLUMNS n int32\r\n", "COMMAND DOCS\r\n", "SET \"a b\" 'c d'\r\n", "SETRANGE a 5000 x\r\n", "APPEND a xyz\r\n",
-    "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nhello\r\n", "*40\r\n", "RANDOMKEY\r\n", "DEL a b c\r\n", "INFO\r\n", "CLIENT SETNAME x\r\n",
-    "DELEX a IFEQ 1\r\n", "GET missing\r\n*2\r\n$3\r\nGE", "FLUSHALL\r\n",
+    "SET a hello\r\n", "MSET a 1 b 2 c 3 d 4 e 5 f 6 g 7 h 8\r\n", "GET a\r\n", "MGET a b c d e f g\r\n",
+    "KEYS *\r\n", "SCAN 0 COUNT 100\r\n", "HSET h f v g w\r\n", "HGETALL h\r\n", "WATCH a b\r\n",
+    "MULTI\r\nSET a 1\r\nINCR a\r\nHSET h f v\r\nEXEC\r\n", "COPY a b REPLACE\r\n",
+    "TABLE CREATE t CAPACITY 4 COLUMNS n int32\r\n", "COMMAND DOCS\r\n", "SET \"a b\" 'c d'\r\n",
+    "SETRANGE a 5000 x\r\n", "APPEND a xyz\r\n", "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$5\r\nhello\r\n", "*40\r\n",
+    "RANDOMKEY\r\n", "DEL a b c\r\n", "INFO\r\n", "CLIENT SETNAME x\r\n", "DELEX a IFEQ 1\r\n",
+    "GET missing\r\n*2\r\n$3\r\nGE", "FLUSHALL\r\n",
 };
 
 static const char *line;
 
 /* A session that lost a call answers, or closes; the next one over the same store works. */
 static void one_line(uint64_t n, bool onwards, bool *failed) {
-    static server_facts facts = {.query_limit = 1 << 20, .output_soft = 1 << 20, .output_hard = 1 << 24, .max_bulk = 1 << 20,
-                                 .max_args = 1024, .command_cells = STAT_COUNT, .monitors = 1};
+    static server_facts facts = {.query_limit = 1 << 20,
+                                 .output_soft = 1 << 20,
+                                 .output_hard = 1 << 24,
+                                 .max_bulk = 1 << 20,
+                                 .max_args = 1024,
+                                 .command_cells = STAT_COUNT,
+                                 .monitors = 1};
     actor a = on_stage();
     const char *out;
     verify_report report;
@@ -520,7 +534,8 @@ static void one_line(uint64_t n, bool onwards, bool *failed) {
     if (ss) {
         feed_result r = session_feed(ss, copy, strlen(copy), FIRST_NOW, UINT64_C(1700000000000));
         if (r == FEED_PARKED) blame("parked, though nobody holds a latch");
-        if (session_output(ss, &out) && memmem(out, session_output(ss, &out), "internal:", 9)) blame("an internal status came out");
+        if (session_output(ss, &out) && memmem(out, session_output(ss, &out), "internal:", 9))
+            blame("an internal status came out");
     }
     *failed = disarm();
     session_free(ss);

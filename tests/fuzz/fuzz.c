@@ -39,7 +39,8 @@ void fuzz_step(const char *text) {
 
 void fuzz_count(unsigned index, const char *name, uint64_t n) {
     shared->counter[index] += n;
-    if (!shared->counter_name[index][0]) snprintf(shared->counter_name[index], sizeof shared->counter_name[0], "%s", name);
+    if (!shared->counter_name[index][0])
+        snprintf(shared->counter_name[index], sizeof shared->counter_name[0], "%s", name);
 }
 
 void fuzz_fail(const char *format, ...) {

@@ -1,11 +1,13 @@
 /* fuzz.h - what the fuzzers share: a seeded generator, and a driver that runs cases in a child until the time is up.
  *
  * A case is a function of its seed alone. The child says in shared memory which seed it is at and what it is doing, so
- * that whoever dies of it (a signal, a sanitizer, the alarm) is named: the driver prints seed and step, counts the failure
- * and goes on behind it. `--seed N` runs one case in the process itself, for a debugger.
+ * that whoever dies of it (a signal, a sanitizer, the alarm) is named: the driver prints seed and step, counts the
+ * failure and goes on behind it. `--seed N` runs one case in the process itself, for a debugger.
  *
- *   --seconds S   how long (60; 600 with FRIDGE_PROOF=1)      --first N   first seed (1; the clock's with FRIDGE_PROOF=1)
- *   --seed N      only this one                               --failures N   give up after so many (20)
+ *   --seconds S    how long (60; 600 with FRIDGE_PROOF=1)
+ *   --first N      first seed (1; the clock's with FRIDGE_PROOF=1)
+ *   --seed N       only this one
+ *   --failures N   give up after so many (20)
  */
 #ifndef FRIDGE_TESTS_FUZZ_H
 #define FRIDGE_TESTS_FUZZ_H
@@ -16,7 +18,7 @@
 
 #include "base.h"
 
-/* --- numbers -------------------------------------------------------------------------------------------------------- */
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
 
 typedef struct dice {
     uint64_t state;
@@ -34,11 +36,11 @@ static inline bool dice_one_in(dice *d, uint32_t n) { return dice_below(d, n) ==
 
 #define PICK(d, array) ((array)[dice_below((d), FR_COUNTOF(array))])
 
-/* --- the driver ----------------------------------------------------------------------------------------------------- */
+/* --- the driver --------------------------------------------------------------------------------------------------- */
 
 typedef struct fuzz_target {
     const char *name;
-    void (*open)(void);            /* once in each child, before its first case; may be NULL */
+    void (*open)(void); /* once in each child, before its first case; may be NULL */
     void (*one)(uint64_t seed);
 } fuzz_target;
 

@@ -4,7 +4,7 @@
 #include "shm/heap.h"
 #include "store/block.h"
 
-/* --- values ----------------------------------------------------------------------------------------------------------- */
+/* --- values ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t *word_at(const image *im, uint64_t off) { return (uint64_t *)(im->bytes + (off & ~UINT64_C(7))); }
 
@@ -49,8 +49,11 @@ static uint64_t any_meta(dice *d) {
 }
 
 static uint64_t any_value(const image *im, dice *d, uint64_t old) {
-    static const uint64_t odd[] = {0, 1, 2, 3, 7, 8, 63, 64, 65, 255, 4095, 65535, 65536, UINT32_MAX, INT64_MAX, UINT64_MAX,
-                                   UINT64_C(1) << 63, UINT64_C(1) << 32, 0xffff};
+    static const uint64_t odd[] = {0,
+                                   1, 2, 3, 7, 8, 63, 64, 65, 255, 4095, 65535, 65536, UINT32_MAX, INT64_MAX,
+                                   UINT64_MAX, UINT64_C(1) << 63,
+                                   UINT64_C(1) << 32,
+                                   0xffff};
     switch (dice_below(d, 12)) {
     case 0: return old ^ UINT64_C(1) << dice_below(d, 64);
     case 1: return old + (uint64_t)(int64_t)((int)dice_below(d, 9) - 4);
@@ -69,13 +72,19 @@ static uint64_t any_value(const image *im, dice *d, uint64_t old) {
 
 static void change(const image *im, dice *d, uint64_t *w) { *w = any_value(im, d, *w); }
 
-/* --- regions ---------------------------------------------------------------------------------------------------------- */
+/* --- regions ------------------------------------------------------------------------------------------------------ */
 
 static void change_superblock(const image *im, dice *d) {
     superblock *sb = (superblock *)im->bytes;
-    uint64_t *const words[] = {&sb->size, &sb->db[dice_below(d, DATABASES + 1)], &sb->pool_used, &sb->pool_hint,
-                               &sb->catalogue_version, &sb->shared_settings[dice_below(d, 8)], &sb->counter_epoch,
-                               &sb->wall_offset_ms, &sb->settings_version, &sb->doorbells, &sb->damaged};
+    uint64_t *const words[] = {&sb->size,
+                               &sb->db[dice_below(d, DATABASES + 1)],
+                               &sb->pool_used,
+                               &sb->pool_hint,
+                               &sb->catalogue_version,
+                               &sb->shared_settings[dice_below(d, 8)],
+                               &sb->counter_epoch, &sb->wall_offset_ms, &sb->settings_version, &sb->doorbells,
+                               &sb->damaged,
+                           };
     change(im, d, PICK(d, words));
 }
 
@@ -93,7 +102,8 @@ static stripe *any_stripe(const image *im, dice *d) {
 static void change_latch(const image *im, dice *d) {
     stripe *st = any_stripe(im, d);
     uint32_t slot = dice_below(d, im->g.slots + 1), gen = dice_below(d, 3);
-    st->latch = dice_one_in(d, 6) ? (uint32_t)dice_next(d) : LATCH_WORD(slot, gen) | (dice_one_in(d, 3) ? LATCH_WAITER : 0);
+    st->latch =
+        dice_one_in(d, 6) ? (uint32_t)dice_next(d) : LATCH_WORD(slot, gen) | (dice_one_in(d, 3) ? LATCH_WAITER : 0);
 }
 
 /* A journal that a dead process is said to have committed; the words it names may be anything. */
@@ -116,9 +126,13 @@ static void change_journal(const image *im, dice *d) {
 
 static void change_stripe(const image *im, dice *d) {
     stripe *st = any_stripe(im, d);
-    uint64_t *const words[] = {&st->clock, &st->jstate, &st->jspill, &st->jcount, &st->intents, &st->trash, &st->sweep, &st->seq,
-                               &st->coord, &st->root, &st->root, &st->partial[dice_below(d, SIZE_CLASSES)],
-                               &st->partial[dice_below(d, 8)], &st->partial[dice_below(d, 8)], &st->stamp[dice_below(d, STAMPS)],
+    uint64_t *const words[] = {&st->clock,
+                               &st->jstate, &st->jspill, &st->jcount, &st->intents, &st->trash, &st->sweep, &st->seq,
+                               &st->coord, &st->root, &st->root,
+                               &st->partial[dice_below(d, SIZE_CLASSES)],
+                               &st->partial[dice_below(d, 8)],
+                               &st->partial[dice_below(d, 8)],
+                               &st->stamp[dice_below(d, STAMPS)],
                                &st->intent[dice_below(d, INTENTS)]};
     change(im, d, PICK(d, words));
 }
@@ -137,7 +151,7 @@ static void change_bitmap(const image *im, dice *d) {
     im->bytes[im->l.poolmap + bit / 8] ^= (uint8_t)(1u << bit % 8);
 }
 
-/* --- the data area ---------------------------------------------------------------------------------------------------- */
+/* --- the data area ------------------------------------------------------------------------------------------------ */
 
 static bool looks_like_slot(const image *im, uint64_t w) {
     return w >> 38 && SLOT_OFF(w) >= im->l.data && SLOT_OFF(w) < im->g.max_size;
@@ -189,14 +203,16 @@ static void change_block(const image *im, dice *d) {
 
 /* The head of a page: of a slab, an index segment, a table's descriptor, a spill page. */
 static void change_head(const image *im, dice *d) {
-    uint64_t pages = (im->g.max_size - im->l.data) / im->g.page_size, page = im->l.data + dice_next(d) % pages * im->g.page_size;
+    uint64_t pages = (im->g.max_size - im->l.data) / im->g.page_size,
+             page = im->l.data + dice_next(d) % pages * im->g.page_size;
     change(im, d, word_at(im, page + 8 * dice_below(d, dice_one_in(d, 3) ? 24 : 6)));
 }
 
 static void move_page(const image *im, dice *d) {
     uint64_t pages = (im->g.max_size - im->l.data) / im->g.page_size;
     uint8_t *data = im->bytes + im->l.data;
-    memmove(data + dice_next(d) % pages * im->g.page_size, data + dice_next(d) % pages * im->g.page_size, im->g.page_size);
+    memmove(data + dice_next(d) % pages * im->g.page_size, data + dice_next(d) % pages * im->g.page_size,
+            im->g.page_size);
 }
 
 /* A table's descriptor, whose page its catalogue word names. */
@@ -207,7 +223,7 @@ static void change_descriptor(const image *im, dice *d) {
     if (dice_one_in(d, 2)) ((superblock *)im->bytes)->catalogue_version++;
 }
 
-/* --- dispatch --------------------------------------------------------------------------------------------------------- */
+/* --- dispatch ----------------------------------------------------------------------------------------------------- */
 
 void mutate(const image *im, dice *d) {
     const layout *l = &im->l;

@@ -1,14 +1,15 @@
 /* segment_file.c - hostile and damaged segments: an image with everything in it, a few changes, then everything that
- * can be done to it. Only named errors may come of it: no signal, no sanitizer's word, no endless loop, no store outside
- * the window, no store into what is immutable.
+ * can be done to it. Only named errors may come of it: no signal, no sanitizer's word, no endless loop, no store
+ * outside the window, no store into what is immutable.
  *
- * IMAGES  at rest (strings of every class, integers, hashes of both shapes, counters, tables, expiries, a flushed space, a
- *         detached tree, extents) and cut off in the middle of a commit (latches held by a process that is dead then,
- *         journals inline and spilled, frozen counters). Two geometries.
- * WAYS IN an anonymous segment between inaccessible gigabytes; one case in 32 through a real file and segment_open, with
- *         the superblock's immutable half and the file's length among what is changed.
+ * IMAGES  at rest (strings of every class, integers, hashes of both shapes, counters, tables, expiries, a flushed
+ *         space, a detached tree, extents) and cut off in the middle of a commit (latches held by a process that is
+ *         dead then, journals inline and spilled, frozen counters). Two geometries.
+ * WAYS IN an anonymous segment between inaccessible gigabytes; one case in 32 through a real file and segment_open,
+ *         with the superblock's immutable half and the file's length among what is changed.
  *
- * The boot clock is replaced by one that steps with every look at it, and futexes and naps return at once: no case waits.
+ * The boot clock is replaced by one that steps with every look at it, and futexes and naps return at once: no case
+ * waits.
  */
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -29,10 +30,10 @@
 
 #define STEP_BUDGET UINT64_C(20000000) /* accesses to shared words that one step may make */
 #define IMAGES 24
-#define GUARD (UINT64_C(66) << 30)     /* a slot word reaches 64 GiB */
-#define ME 2u                          /* the slot of the process that does things; slot 1's is dead */
+#define GUARD (UINT64_C(66) << 30) /* a slot word reaches 64 GiB */
+#define ME 2u                      /* the slot of the process that does things; slot 1's is dead */
 
-/* --- time stands still ------------------------------------------------------------------------------------------------ */
+/* --- time stands still -------------------------------------------------------------------------------------------- */
 
 static bool stepping; /* off while files are really opened: beacons and creation wait on real clocks */
 static uint64_t stepped_ms;
@@ -56,7 +57,7 @@ long __wrap_syscall(long number, ...) {
     return __real_syscall(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }
 
-/* --- what is watched -------------------------------------------------------------------------------------------------- */
+/* --- what is watched ---------------------------------------------------------------------------------------------- */
 
 static struct {
     const segment *s;
@@ -65,7 +66,8 @@ static struct {
 
 static void on_access(void *ctx, enum access_kind kind, const void *addr, size_t len) {
     (void)ctx;
-    if (++watch.accesses > STEP_BUDGET) fuzz_fail("more than %llu accesses in one step", (unsigned long long)STEP_BUDGET);
+    if (++watch.accesses > STEP_BUDGET)
+        fuzz_fail("more than %llu accesses in one step", (unsigned long long)STEP_BUDGET);
     if (kind == ACCESS_LD8 || !watch.s->base) return;
     uint64_t off = (uint64_t)((uintptr_t)addr - (uintptr_t)watch.s->base);
     if (off >= watch.s->reserved || len > watch.s->reserved - off)
@@ -85,7 +87,7 @@ static fr_status named(fr_status status) {
     return status;
 }
 
-/* --- images ----------------------------------------------------------------------------------------------------------- */
+/* --- images ------------------------------------------------------------------------------------------------------- */
 
 static geometry shape_small(void) {
     geometry g = layout_test();
@@ -172,7 +174,8 @@ static void shoot(void *ctx, enum access_kind kind, const void *addr, size_t len
 static void make_images(unsigned at, const geometry *g) {
     static const char *const cut_off[] = {
         "EXEC SET s1 y | INCR i1 5 | HSET h1 g w | INCR c1 3 | DEL s2 | HSET t1 n 7 f w",
-        "EXEC SET n1 a*30 | SET n2 b | SET n3 c | SET n4 d | SET n5 e | SET n6 f | SET n7 g | SET n8 h | HSET n9 a b | HSET tab:c count 4",
+        "EXEC SET n1 a*30 | SET n2 b | SET n3 c | SET n4 d | SET n5 e | SET n6 f | SET n7 g | SET n8 h | HSET n9 a b | "
+        "HSET tab:c count 4",
     };
     fr_error err = {.text = ""};
     actor a = {.now_ms = FIRST_NOW};
@@ -205,32 +208,40 @@ static void make_images(unsigned at, const geometry *g) {
     free(a.st);
 }
 
-/* --- what is done to it ----------------------------------------------------------------------------------------------- */
+/* --- what is done to it ------------------------------------------------------------------------------------------- */
 
-static const char *const names[] = {"s1", "s2", "s3", "s4", "s5", "run", "i1", "i2", "e1", "e2", "e3", "h1", "h2", "t1", "t3",
-                                    "c1", "c2", "c3", "c4", "ext", "tab:a", "tab:b", "tab:" LONG_NAME, "tab:new", "one:a", "one:b",
-                                    "one:c", "gone:a", "fresh", "k60"};
+static const char *const names[] = {
+    "s1", "s2", "s3", "s4", "s5", "run", "i1", "i2", "e1", "e2", "e3", "h1", "h2", "t1", "t3", "c1", "c2", "c3", "c4",
+    "ext", "tab:a", "tab:b", "tab:" LONG_NAME, "tab:new", "one:a", "one:b", "one:c", "gone:a", "fresh", "k60",
+};
 
 /* %s: a name each. */
 static const char *const commands[] = {
-    "GET %s", "SET %s w", "SET %s 5", "SET %s " LONG_NAME LONG_NAME, "SET %s v PX 5000", "SET %s v KEEPTTL GET", "SETNX %s 1",
-    "GETSET %s w", "GETDEL %s", "GETEX %s PX 5000", "MGET %s %s %s", "MSET %s 1 %s w %s 77", "MSETNX %s 1 %s 2", "APPEND %s xyz",
-    "STRLEN %s", "GETRANGE %s 0 -1", "SETRANGE %s 100 zz", "INCR %s", "DECRBY %s 7", "INCRBYFLOAT %s 1.5", "CAS %s 5 6",
-    "CAD %s 5", "DELEX %s IFEQ v", "DELIFEQ %s v", "INCREX %s", "DEL %s", "DEL %s %s %s", "EXISTS %s %s", "TYPE %s",
-    "EXPIRE %s 100", "PEXPIRE %s 1", "PERSIST %s", "PTTL %s", "PEXPIRETIME %s", "KEYS *", "SCAN 0 COUNT 100", "SCAN 12345 COUNT 10",
-    "RANDOMKEY", "RENAME %s %s", "RENAMENX %s %s", "COPY %s %s REPLACE", "MOVE %s 1", "OBJECT ENCODING %s", "OBJECT IDLETIME %s",
-    "MEMORY USAGE %s", "HSET %s f w", "HSET %s f w g 5 new z", "HSET %s count 5 note web", "HSET %s n 8", "HSETNX %s f w",
-    "HGET %s f", "HGET %s big", "HGET %s count", "HMGET %s f g note reset", "HGETALL %s", "HDEL %s f", "HDEL %s f g n count note",
-    "HLEN %s", "HKEYS %s", "HVALS %s", "HEXISTS %s f", "HINCRBY %s n 3", "HINCRBY %s count 3", "HINCRBYFLOAT %s n 0.5",
-    "HSTRLEN %s f", "HSCAN %s 0", "HSCAN %s 777 COUNT 100", "HRANDFIELD %s 5 WITHVALUES", "HRANDFIELD %s -7", "HCAS %s f v w",
-    "DBSIZE", "FLUSHDB", "FLUSHALL", "SWAPDB 0 1", "TABLE LIST", "TABLE INFO tab", "TABLE SCAN tab 0 COUNT 100", "TABLE SCAN one 77",
-    "TABLE CREATE made CAPACITY 4 COLUMNS a int8 b str:4", "TABLE CREATE tab CAPACITY 8 COLUMNS count int32 reset int64 note str:8",
-    "TABLE DROP tab", "TABLE DROP one", "SELECT 1", "SELECT 2", "SELECT 0", "MULTI", "EXEC", "DISCARD", "WATCH %s", "INFO",
-    "HGET %s ext", "GETRANGE %s 1000 1299", "TOUCH %s",
+    "GET %s", "SET %s w", "SET %s 5", "SET %s " LONG_NAME LONG_NAME, "SET %s v PX 5000", "SET %s v KEEPTTL GET",
+    "SETNX %s 1", "GETSET %s w", "GETDEL %s", "GETEX %s PX 5000", "MGET %s %s %s", "MSET %s 1 %s w %s 77",
+    "MSETNX %s 1 %s 2", "APPEND %s xyz", "STRLEN %s", "GETRANGE %s 0 -1", "SETRANGE %s 100 zz", "INCR %s",
+    "DECRBY %s 7", "INCRBYFLOAT %s 1.5", "CAS %s 5 6", "CAD %s 5", "DELEX %s IFEQ v", "DELIFEQ %s v", "INCREX %s",
+    "DEL %s", "DEL %s %s %s", "EXISTS %s %s", "TYPE %s", "EXPIRE %s 100", "PEXPIRE %s 1", "PERSIST %s", "PTTL %s",
+    "PEXPIRETIME %s", "KEYS *", "SCAN 0 COUNT 100", "SCAN 12345 COUNT 10", "RANDOMKEY", "RENAME %s %s",
+    "RENAMENX %s %s", "COPY %s %s REPLACE", "MOVE %s 1", "OBJECT ENCODING %s", "OBJECT IDLETIME %s",
+    "MEMORY USAGE %s", "HSET %s f w", "HSET %s f w g 5 new z", "HSET %s count 5 note web", "HSET %s n 8",
+    "HSETNX %s f w", "HGET %s f", "HGET %s big", "HGET %s count", "HMGET %s f g note reset", "HGETALL %s",
+    "HDEL %s f", "HDEL %s f g n count note", "HLEN %s", "HKEYS %s", "HVALS %s", "HEXISTS %s f", "HINCRBY %s n 3",
+    "HINCRBY %s count 3", "HINCRBYFLOAT %s n 0.5", "HSTRLEN %s f", "HSCAN %s 0", "HSCAN %s 777 COUNT 100",
+    "HRANDFIELD %s 5 WITHVALUES", "HRANDFIELD %s -7", "HCAS %s f v w", "DBSIZE", "FLUSHDB", "FLUSHALL", "SWAPDB 0 1",
+    "TABLE LIST", "TABLE INFO tab", "TABLE SCAN tab 0 COUNT 100", "TABLE SCAN one 77",
+    "TABLE CREATE made CAPACITY 4 COLUMNS a int8 b str:4",
+    "TABLE CREATE tab CAPACITY 8 COLUMNS count int32 reset int64 note str:8", "TABLE DROP tab", "TABLE DROP one",
+    "SELECT 1", "SELECT 2", "SELECT 0", "MULTI", "EXEC", "DISCARD", "WATCH %s", "INFO", "HGET %s ext",
+    "GETRANGE %s 1000 1299", "TOUCH %s",
 };
 
-static server_facts server = {.query_limit = 1 << 20, .output_soft = 1 << 20, .output_hard = 1 << 24, .max_bulk = 1 << 20,
-                              .max_args = 1024, .command_cells = STAT_COUNT};
+static server_facts server = {.query_limit = 1 << 20,
+                              .output_soft = 1 << 20,
+                              .output_hard = 1 << 24,
+                              .max_bulk = 1 << 20,
+                              .max_args = 1024,
+                              .command_cells = STAT_COUNT};
 
 static void check_replies(const char *p, size_t n) {
     if (n && memmem(p, n, "internal:", 9)) fuzz_fail("an internal status came out: %.*s", (int)(n < 200 ? n : 200), p);
@@ -348,19 +359,19 @@ static void do_rows(store *st, dice *d) {
             hot_image_value(&tb->schema.column[i], hot_buffer);
         break;
     case 5: status = hot_row_cell(st, tb, n, 2, &out, &sink, &flag, wait, &err); break;
-    default:
-        status = hot_table_page(st, tb, &cursor, 100, &page, &err);
-        free(page.p);
+    default: status = hot_table_page(st, tb, &cursor, 100, &page, &err); free(page.p);
     }
     if (wait) named(status);
 }
 
 static void do_housekeeping(store *st, dice *d) {
-    static const char *const scripts[] = {"TICK", "RECLAIM 0", "RECLAIM 1", "TRIM 0", "TRIM 1", "TRECLAIM tab", "TRECLAIM one", "FOLD 1",
-                                          "FOLD 3", "TRASH 0 100", "TRASH 1 100", "FLUSHALL", "DECLARE u 32 n int8", "DROP tab",
-                                          "CADD c1 4", "CSET c2 9", "CCAS c1 3 4", "FILLPOOL 0", "POLICY 3"};
+    static const char *const scripts[] = {
+        "TICK",      "RECLAIM 0", "RECLAIM 1",   "TRIM 0",      "TRIM 1",   "TRECLAIM tab",        "TRECLAIM one",
+        "FOLD 1",    "FOLD 3",    "TRASH 0 100", "TRASH 1 100", "FLUSHALL", "DECLARE u 32 n int8", "DROP tab",
+        "CADD c1 4", "CSET c2 9", "CCAS c1 3 4", "FILLPOOL 0",  "POLICY 3"};
     actor a = {.s = st->s, .st = st, .now_ms = stepped_ms};
-    const char *script = scripts[dice_below(d, FR_COUNTOF(scripts) - (st->s->readonly ? 5 : 0))]; /* the last ones store themselves */
+    const char *script =
+        scripts[dice_below(d, FR_COUNTOF(scripts) - (st->s->readonly ? 5 : 0))]; /* the last ones store themselves */
     step(script);
     script_run(&a, script);
 }
@@ -408,7 +419,7 @@ static void do_everything(store *st, dice *d) {
     do_facts(st);
 }
 
-/* --- ways in ---------------------------------------------------------------------------------------------------------- */
+/* --- ways in ------------------------------------------------------------------------------------------------------ */
 
 static void use(segment *s, dice *d) {
     fr_error err = {.text = ""};

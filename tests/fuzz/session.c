@@ -1,9 +1,9 @@
 /* session.c - RESP from strangers: whatever bytes come, in whatever pieces, the answer is the same and well formed.
  *
- * A case is a history: inputs of a few pipelined commands, most of them right, some broken in the ways that protocols are
- * broken, fed to sessions over equal stores: whole, byte by byte, and cut at random. After each input the bytes that came
- * out, the state of the sessions and at the end the stores must be equal, and what came out must be whole RESP replies.
- * Short cases are also cut in two at every place, each time from the beginning.
+ * A case is a history: inputs of a few pipelined commands, most of them right, some broken in the ways that protocols
+ * are broken, fed to sessions over equal stores: whole, byte by byte, and cut at random. After each input the bytes
+ * that came out, the state of the sessions and at the end the stores must be equal, and what came out must be whole
+ * RESP replies. Short cases are also cut in two at every place, each time from the beginning.
  *
  * With -DFRIDGE_LIBFUZZER (clang) the same is libFuzzer's target, with a mutator that knows commands.
  */
@@ -18,11 +18,11 @@
 
 #define NOW UINT64_C(10000000)
 #define WALL UINT64_C(1700000000000)
-#define PEERS 3u        /* whole, byte by byte, at random */
+#define PEERS 3u /* whole, byte by byte, at random */
 #define INPUT_MAX 200000u
-#define CUT_MAX 700u    /* inputs up to this long are cut in two everywhere */
+#define CUT_MAX 700u /* inputs up to this long are cut in two everywhere */
 
-/* --- the clock -------------------------------------------------------------------------------------------------------- */
+/* --- the clock ---------------------------------------------------------------------------------------------------- */
 
 uint64_t __wrap_clock_boot_ms(void);
 uint64_t __wrap_clock_boot_ms(void) { return NOW; }
@@ -36,7 +36,7 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *t) {
     return 0;
 }
 
-/* --- failures --------------------------------------------------------------------------------------------------------- */
+/* --- failures ----------------------------------------------------------------------------------------------------- */
 
 static const char *seen;
 static size_t seen_n;
@@ -66,7 +66,7 @@ static void show_input(void) { show_bytes("input", seen, seen_n); }
 #define fail(...) fuzz_fail(__VA_ARGS__)
 #endif
 
-/* --- bytes ------------------------------------------------------------------------------------------------------------ */
+/* --- bytes -------------------------------------------------------------------------------------------------------- */
 
 typedef struct bytes {
     char *p;
@@ -85,7 +85,7 @@ static void add(bytes *b, const void *p, size_t n) {
 
 static void add_text(bytes *b, const char *text) { add(b, text, strlen(text)); }
 
-/* --- replies: is this whole RESP? --------------------------------------------------------------------------------------- */
+/* --- replies: is this whole RESP? --------------------------------------------------------------------------------- */
 
 static bool line_end(const char *p, size_t n, size_t from, size_t *end) {
     for (*end = from; *end + 1 < n; ++*end) {
@@ -117,7 +117,8 @@ static bool reply_at(const char *p, size_t n, size_t *at) {
     return true;
 }
 
-/* CLIENT REPLY inside MULTI leaves a hole in EXEC's array, here as in redis-server: after it nothing can be told apart. */
+/* CLIENT REPLY inside MULTI leaves a hole in EXEC's array, here as in redis-server: after it nothing can be told apart.
+ */
 static bool silenced;
 
 static void check_replies(const bytes *out) {
@@ -134,7 +135,7 @@ static void check_replies(const bytes *out) {
 #endif
 }
 
-/* --- peers ------------------------------------------------------------------------------------------------------------ */
+/* --- peers -------------------------------------------------------------------------------------------------------- */
 
 typedef struct peer {
     segment *s;
@@ -178,8 +179,12 @@ static void reset_peer(peer *p) {
     }
     memcpy(p->s->base, pristine, shape.max_size);
     if (store_over(p->s, &p->st, &err) != FR_OK) abort();
-    p->facts = (server_facts){.query_limit = 1 << 20, .output_soft = 20000, .output_hard = 1 << 22, .max_bulk = 100000,
-                              .max_args = 1024, .command_cells = STAT_COUNT};
+    p->facts = (server_facts){.query_limit = 1 << 20,
+                              .output_soft = 20000,
+                              .output_hard = 1 << 22,
+                              .max_bulk = 100000,
+                              .max_args = 1024,
+                              .command_cells = STAT_COUNT};
     p->out.n = 0;
     begin_session(p);
 }
@@ -220,7 +225,7 @@ static void feed(peer *p, const char *data, size_t n) {
     }
 }
 
-/* --- one input --------------------------------------------------------------------------------------------------------- */
+/* --- one input ---------------------------------------------------------------------------------------------------- */
 
 static void same_output(const peer *a, const peer *b) {
     if (a->out.n == b->out.n && (a->out.n == 0 || memcmp(a->out.p, b->out.p, a->out.n) == 0)) return;
@@ -237,8 +242,8 @@ static void same_state(peer *a, peer *b) {
     session_describe(a->ss, &x);
     session_describe(b->ss, &y);
     if (x.db != y.db || x.protocol != y.protocol || x.in_multi != y.in_multi || x.queued != y.queued ||
-        x.watching != y.watching || x.commands != y.commands || x.reply_mode != y.reply_mode || strcmp(x.name, y.name) ||
-        (!a->closed && x.query_bytes != y.query_bytes)) {
+        x.watching != y.watching || x.commands != y.commands || x.reply_mode != y.reply_mode ||
+        strcmp(x.name, y.name) || (!a->closed && x.query_bytes != y.query_bytes)) {
         FAIL("cut into pieces, it left the session in another state");
     }
 }
@@ -286,7 +291,8 @@ static void one_input(const char *data, size_t n, dice *d) {
     fuzz_count(0, "inputs, each fed three ways", 1);
 }
 
-/* What the engine keeps of the process itself is the same, too: every byte of the segment, but for clocks and statistics. */
+/* What the engine keeps of the process itself is the same, too: every byte of the segment, but for clocks and
+ * statistics. */
 static void same_stores(void) {
     const segment *s = peers[0].s;
     const uint64_t from[] = {LAYOUT_MUTABLE, s->l.latches, s->l.data}, to[] = {s->l.procs, s->l.access, s->g.max_size};
@@ -301,7 +307,7 @@ static void same_stores(void) {
     if (store_verify(peers[0].st, false, &report, &err) != FR_OK) FAIL("the store is not sound: %s", report.first);
 }
 
-/* --- commands --------------------------------------------------------------------------------------------------------- */
+/* --- commands ----------------------------------------------------------------------------------------------------- */
 
 static const char *const verbs[] = {
 #define X(id, name, ...) name,
@@ -309,23 +315,26 @@ static const char *const verbs[] = {
 #undef X
 };
 static const char *const words[] = {
-    "a", "b", "c", "h", "h2", "t:a", "t:b", "n:x", "missing", "count", "note", "f", "g", "0", "1", "-1", "5", "10", "100", "1.5", "-0",
-    "9223372036854775807", "-9223372036854775808", "99999999999999999999", "inf", "nan", "1e400", "", " ", "*", "[a-z]*", "?", "EX",
-    "PX", "EXAT", "PXAT", "KEEPTTL", "NX", "XX", "GT", "LT", "GET", "IFEQ", "IFNE", "MATCH", "COUNT", "TYPE", "WITHVALUES",
-    "NOVALUES", "REPLACE", "DB", "hash", "string", "text", "CAPACITY", "COLUMNS", "int32", "str:8", "float64", "ON", "OFF", "SKIP",
-    "3", "2", "AUTH", "SETNAME", "default", "secret", "\r\n", "\n", "a b", "\"q\"", "'", "\xff\xfe", "ASYNC", "SAMPLES", "LIMITS",
+    "a", "b", "c", "h", "h2", "t:a", "t:b", "n:x", "missing", "count", "note", "f", "g", "0", "1", "-1", "5", "10",
+    "100", "1.5", "-0", "9223372036854775807", "-9223372036854775808", "99999999999999999999", "inf", "nan", "1e400",
+    "", " ", "*", "[a-z]*", "?", "EX", "PX", "EXAT", "PXAT", "KEEPTTL", "NX", "XX", "GT", "LT", "GET", "IFEQ", "IFNE",
+    "MATCH", "COUNT", "TYPE", "WITHVALUES", "NOVALUES", "REPLACE", "DB", "hash", "string", "text", "CAPACITY",
+    "COLUMNS", "int32", "str:8", "float64", "ON", "OFF", "SKIP", "3", "2", "AUTH", "SETNAME", "default", "secret",
+    "\r\n", "\n", "a b", "\"q\"", "'", "\xff\xfe", "ASYNC", "SAMPLES", "LIMITS",
 };
 static const char *const usual[] = {
-    "SET a hello", "SET b 5 EX 100", "GET a", "INCR b", "APPEND a xyz", "MSET a 1 b 2 c 3", "MGET a b c missing", "DEL a b",
-    "HSET h f v g 7 count 3", "HGETALL h", "HINCRBY h count 2", "HDEL h f", "HSCAN h 0 COUNT 2", "SCAN 0 MATCH * COUNT 3", "KEYS *",
-    "EXPIRE a 10", "TTL a", "PERSIST a", "TYPE h", "RENAME a c", "COPY h h2 REPLACE", "SELECT 1", "SELECT 0", "SWAPDB 0 1", "FLUSHDB",
-    "MULTI", "EXEC", "DISCARD", "WATCH a b", "UNWATCH", "HELLO 3", "HELLO 2", "CLIENT SETNAME me", "CLIENT REPLY OFF", "CLIENT REPLY ON",
-    "CLIENT REPLY SKIP", "TABLE CREATE t CAPACITY 4 COLUMNS count int32 note str:8", "TABLE CREATE n CAPACITY 9 COLUMNS v int64",
-    "HSET t:a count 5 note hi", "HSET t:b count 1", "HGETALL t:a", "INCR n:x", "TABLE INFO t", "TABLE SCAN t 0", "TABLE DROP t", "PING",
-    "ECHO hello", "SETRANGE a 20 zz", "GETRANGE a 0 -1", "SET a v IFEQ hello GET", "DELEX a IFEQ v", "CAS b 5 6", "HCAS h g 7 8", "INCREX b",
-    "INCRBYFLOAT b 1.5", "HINCRBYFLOAT h count 0.5", "RANDOMKEY", "HRANDFIELD h -3 WITHVALUES", "DBSIZE", "OBJECT ENCODING h",
-    "MEMORY USAGE a", "COMMAND COUNT", "COMMAND INFO get set", "COMMAND GETKEYS MSET a 1 b 2", "RESET", "QUIT", "INFO", "CONFIG GET *",
-    "SUBSCRIBE a", "AUTH secret", "TIME", "LASTSAVE", "GETEX a PX 10", "SETNX a 1", "GETDEL a", "EXISTS a a b", "EXPIRETIME a",
+    "SET a hello", "SET b 5 EX 100", "GET a", "INCR b", "APPEND a xyz", "MSET a 1 b 2 c 3", "MGET a b c missing",
+    "DEL a b", "HSET h f v g 7 count 3", "HGETALL h", "HINCRBY h count 2", "HDEL h f", "HSCAN h 0 COUNT 2",
+    "SCAN 0 MATCH * COUNT 3", "KEYS *", "EXPIRE a 10", "TTL a", "PERSIST a", "TYPE h", "RENAME a c",
+    "COPY h h2 REPLACE", "SELECT 1", "SELECT 0", "SWAPDB 0 1", "FLUSHDB", "MULTI", "EXEC", "DISCARD", "WATCH a b",
+    "UNWATCH", "HELLO 3", "HELLO 2", "CLIENT SETNAME me", "CLIENT REPLY OFF", "CLIENT REPLY ON", "CLIENT REPLY SKIP",
+    "TABLE CREATE t CAPACITY 4 COLUMNS count int32 note str:8", "TABLE CREATE n CAPACITY 9 COLUMNS v int64",
+    "HSET t:a count 5 note hi", "HSET t:b count 1", "HGETALL t:a", "INCR n:x", "TABLE INFO t", "TABLE SCAN t 0",
+    "TABLE DROP t", "PING", "ECHO hello", "SETRANGE a 20 zz", "GETRANGE a 0 -1", "SET a v IFEQ hello GET",
+    "DELEX a IFEQ v", "CAS b 5 6", "HCAS h g 7 8", "INCREX b", "INCRBYFLOAT b 1.5", "HINCRBYFLOAT h count 0.5",
+    "RANDOMKEY", "HRANDFIELD h -3 WITHVALUES", "DBSIZE", "OBJECT ENCODING h", "MEMORY USAGE a", "COMMAND COUNT",
+    "COMMAND INFO get set", "COMMAND GETKEYS MSET a 1 b 2", "RESET", "QUIT", "INFO", "CONFIG GET *", "SUBSCRIBE a",
+    "AUTH secret", "TIME", "LASTSAVE", "GETEX a PX 10", "SETNX a 1", "GETDEL a", "EXISTS a a b", "EXPIRETIME a",
 };
 
 static void add_array_word(bytes *b, const char *p, size_t n) {
@@ -365,19 +374,24 @@ static void add_random(bytes *b, dice *d) {
 }
 
 static void add_inline(bytes *b, dice *d) {
-    static const char *const lines[] = {"PING\r\n", "\r\n", "\n", " \r\n", "SET a \"x\\x41\\n y\"\r\n", "SET a 'it\\'s'\r\n", "GET \"a\r\n",
-                                        "SET a \"b\"c\r\n", "GET a\n", "  GET   a  \r\n", "GET \"\"\r\n", "\"\"\r\n", "GET a\r\r\n", "GET\ta\r\n",
-                                        "POST / HTTP/1.1\r\n", "Host: x\r\n", "ECHO \"\\xzz\\\"\\\\\"\r\n"};
+    static const char *const lines[] = {
+        "PING\r\n", "\r\n", "\n", " \r\n", "SET a \"x\\x41\\n y\"\r\n", "SET a 'it\\'s'\r\n", "GET \"a\r\n",
+        "SET a \"b\"c\r\n", "GET a\n", "  GET   a  \r\n", "GET \"\"\r\n", "\"\"\r\n", "GET a\r\r\n", "GET\ta\r\n",
+        "POST / HTTP/1.1\r\n", "Host: x\r\n", "ECHO \"\\xzz\\\"\\\\\"\r\n",
+    };
     if (dice_one_in(d, 2)) add_text(b, PICK(d, lines));
     else add_text(b, PICK(d, usual)), add_text(b, dice_one_in(d, 3) ? "\n" : "\r\n");
 }
 
 static void add_broken(bytes *b, dice *d) {
-    static const char *const pieces[] = {"*-1\r\n", "*0\r\n", "*1\r\n$-1\r\n", "*1\r\n$+5\r\nhello\r\n", "*1\r\n$ 5\r\nhello\r\n", "*1\r\n:5\r\n",
-                                         "*1\r\n$4\r\nPINGxx", "*1\r\n$99999999999\r\n", "*99999999\r\n", "*+1\r\n$4\r\nPING\r\n", "*2\r\n$3\r\nGET\r\n",
-                                         "*1\n$4\nPING\n", "*\r\n", "$5\r\nhello\r\n", "*1 \r\n", "*01\r\n$04\r\nPING\r\n", "*1\r\n$4\r\nPING\n\n",
-                                         "*-9223372036854775808\r\n", "*18446744073709551617\r\n", "*1\r\n$18446744073709551615\r\n",
-                                         "*1\r\n$0\r\n\r\n", "*1\r\n\r\n", "*1024\r\n", "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100001\r\n"};
+    static const char *const pieces[] = {
+        "*-1\r\n", "*0\r\n", "*1\r\n$-1\r\n", "*1\r\n$+5\r\nhello\r\n", "*1\r\n$ 5\r\nhello\r\n", "*1\r\n:5\r\n",
+        "*1\r\n$4\r\nPINGxx", "*1\r\n$99999999999\r\n", "*99999999\r\n", "*+1\r\n$4\r\nPING\r\n",
+        "*2\r\n$3\r\nGET\r\n", "*1\n$4\nPING\n", "*\r\n", "$5\r\nhello\r\n", "*1 \r\n", "*01\r\n$04\r\nPING\r\n",
+        "*1\r\n$4\r\nPING\n\n", "*-9223372036854775808\r\n", "*18446744073709551617\r\n",
+        "*1\r\n$18446744073709551615\r\n", "*1\r\n$0\r\n\r\n", "*1\r\n\r\n", "*1024\r\n",
+        "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100001\r\n",
+    };
     add_text(b, PICK(d, pieces));
 }
 
@@ -434,7 +448,7 @@ static void open_peers(void) {
     for (unsigned i = 0; i < PEERS; i++) open_peer(&peers[i]);
 }
 
-/* --- as a program, or as libFuzzer's target ----------------------------------------------------------------------------- */
+/* --- as a program, or as libFuzzer's target ----------------------------------------------------------------------- */
 
 #ifdef FRIDGE_LIBFUZZER
 
