@@ -310,3 +310,15 @@ def test_redis_py_asyncio(server: Server, protocol: int, unix: bool) -> None:
                 await r.execute_command("NOSUCH")
 
     asyncio.run(run())
+
+
+def test_small_commands_that_clients_send(server: Server) -> None:
+    """What pools and caches send now and then, by name."""
+    with redis.Redis(port=server.port) as r:
+        assert r.psetex("short", 60_000, "v")
+        assert 0 < r.pttl("short") <= 60_000
+        assert r.client_no_evict("ON") in (True, b"OK", "OK")
+        assert r.client_no_touch("ON") in (True, b"OK", "OK")
+        assert r.execute_command("CLIENT NO-EVICT", "OFF") in (True, b"OK", "OK")
+        assert r.execute_command("CLIENT NO-TOUCH", "OFF") in (True, b"OK", "OK")
+        r.delete("short")
