@@ -67,9 +67,10 @@ def _drawn(a: Tree, b: Tree, words: Words, context: Context) -> bool:
         return a[0] == b[0] == b"$"
     if a[1] is None or b[1] is None or len(a[1]) != len(b[1]):
         return False
-    if int(words[2]) < 100:
-        return [_form(x) for x in a[1]] == [_form(x) for x in b[1]]
     nested = bool(a[1]) and a[1][0][0] == b"*"
+    took = len(a[1]) // 2 if len(words) == 4 and not nested else len(a[1])
+    if int(words[2]) < 100 or took == int(words[2]):  # repeated, or perhaps not all of them
+        return [_form(x) for x in a[1]] == [_form(x) for x in b[1]]
     return _pairs(a) == _pairs(b) if len(words) == 4 and not nested else _same_elements(a, b, words, context)
 
 

@@ -315,7 +315,7 @@ def test_redis_py_asyncio(server: Server, protocol: int, unix: bool) -> None:
 def test_small_commands_that_clients_send(server: Server) -> None:
     """What pools and caches send now and then, by name."""
     with redis.Redis(port=server.port) as r:
-        assert r.psetex("short", 60_000, "v")
+        assert r.execute_command("PSETEX", "short", 60_000, "v")
         assert 0 < r.pttl("short") <= 60_000
         assert r.client_no_evict("ON") in (True, b"OK", "OK")
         assert r.client_no_touch("ON") in (True, b"OK", "OK")
