@@ -7,7 +7,7 @@
 /* Where a key's block is, as the stripe's index says now. */
 typedef struct place {
     stripe *st;
-    uint64_t seq, *slot_at, slot, off, version, meta, body;
+    uint64_t seq, *slot_at, slot, off, version, meta, body, expiry;
 } place;
 
 /* The segment of the index for a tag, or 0. */
@@ -36,13 +36,15 @@ static inline fr_status examine(segment *s, const key *k, uint64_t slot, place *
     p->version = ld8(&block[0]);
     p->meta = ld8(&block[1]);
     if (FR_UNLIKELY(p->version & 1 || META_KIND(p->meta) != KIND_STRING || META_SPACE(p->meta) != k->space ||
-                    META_FLAGS(p->meta) & ~FLAG_INT)) {
+                    META_FLAGS(p->meta) & ~(FLAG_INT | FLAG_EXPIRY))) {
         return FR_RETRY;
     }
-    p->body = BLOCK_HEAD + FR_ALIGN((uint64_t)META_KLEN(p->meta), 8);
+    uint64_t name = block_name_at(p->meta);
+    p->expiry = META_FLAGS(p->meta) & FLAG_EXPIRY ? ld8(&block[BLOCK_EXPIRY / 8]) : NO_EXPIRY;
+    p->body = name + FR_ALIGN((uint64_t)META_KLEN(p->meta), 8);
     if (FR_UNLIKELY(p->body + (META_FLAGS(p->meta) & FLAG_INT ? 8 : META_VLEN(p->meta)) > size)) return FR_RETRY;
-    if (META_KLEN(p->meta) != k->name.n || !same_bytes(&block[2], k->name.p, k->name.n)) return FR_NOKEY;
-    return FR_OK;
+    if (META_KLEN(p->meta) != k->name.n || !same_bytes(&block[name / 8], k->name.p, k->name.n)) return FR_NOKEY;
+    return FR_UNLIKELY(p->expiry != NO_EXPIRY) && p->expiry <= clock_boot_ms() ? FR_RETRY : FR_OK;
 }
 
 /* The same for a row: one of the table's images, of its present space, with a short name and no expiry. */
@@ -180,6 +182,7 @@ fr_status quick_set(store *st, const key *k, span bytes) {
     bool is_int = bytes.n <= 20 && text_int64(bytes, &i);
     if (status == FR_OK && is_int != (bool)(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
     if (status == FR_OK && !is_int && META_VLEN(p.meta) != bytes.n) status = FR_RETRY;
+    if (status == FR_OK && p.expiry != NO_EXPIRY) status = FR_RETRY; /* SET takes the expiry away */
     if (FR_LIKELY(status == FR_OK)) {
         words[n - 1] = 0;
         if (is_int) words[0] = (uint64_t)i;

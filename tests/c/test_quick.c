@@ -57,7 +57,12 @@ static void refuses_what_is_not_its_case(void) {
     CHECK_STATUS(quick_set(st, &s, text_of("12345")), FR_RETRY); /* an integer now */
     CHECK_STATUS(quick_incr(st, &s, 1, &out), FR_RETRY);
     CHECK_STATUS(quick_incr(st, &max, 1, &out), FR_OVERFLOW);
-    CHECK_STATUS(quick_get(st, &ttl, &v), FR_RETRY);
+    CHECK_STATUS(quick_get(st, &ttl, &v), FR_RETRY); /* of a time long past, by the real clock */
+    e.at = clock_boot_ms() + 100000;
+    CHECK_STATUS(write_op(st, &e), FR_OK);
+    CHECK_STATUS(quick_get(st, &ttl, &v), FR_OK);
+    CHECK(v.n == 5 && memcmp(v.p, "value", 5) == 0 && quick_holds(&v));
+    CHECK_STATUS(quick_set(st, &ttl, text_of("other")), FR_RETRY); /* SET takes the expiry away */
     CHECK_STATUS(quick_get(st, &h, &v), FR_RETRY);
     CHECK_STATUS(quick_set(st, &absent, text_of("v")), FR_RETRY);
     CHECK(general_says(st, "s", "value") && general_says(st, "max", "9223372036854775807"));
