@@ -495,7 +495,7 @@ static unsigned print_table(const board *b, const plan *p, unsigned *passed) {
 }
 
 static plan parse(int argc, char **argv) {
-    plan p = {.histories = 4, .jobs = 2};
+    plan p = {.histories = 5, .jobs = 2};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     if (cores > 2) p.jobs = cores < 64 ? (unsigned)cores : 64;
     for (int i = 1; i < argc; i++) {

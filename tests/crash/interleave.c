@@ -516,7 +516,7 @@ static void work(board *b, const options *o, unsigned job) {
 static options parse(int argc, char **argv) {
     const char *from = getenv("FRIDGE_SEED");
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    options o = {.seconds = 30, .jobs = cores > 2 ? (unsigned)cores : 2, .seed = from ? strtoull(from, NULL, 10) : 1};
+    options o = {.seconds = 40, .jobs = cores > 2 ? (unsigned)cores : 2, .seed = from ? strtoull(from, NULL, 10) : 1};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) o.seconds = 1800;
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) o.seconds = atof(argv[++i]);
