@@ -85,37 +85,103 @@ static void photograph(void *ctx, enum access_kind kind, const void *addr, size_
     if (c->now++ == c->at) memcpy(c->image, c->st->s->base, c->st->s->g.max_size);
 }
 
-/* Dies before each of its stores in turn; what recovery leaves is before or after, and sound. */
-static void every_store_of_a_quick_set(void) {
-    geometry g = layout_test();
-    store *st = store_with(&g), *copy = store_with(&g);
-    crash c = {.st = st, .image = malloc(g.max_size)};
-    const char *texts[2] = {"aaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbb"};
-    unsigned old = 0, new = 0;
-    set(st, "s", texts[0]);
-    key s = route(st, "s");
-    for (unsigned at = 0;; at++) {
-        c.at = at, c.now = 0;
-        CHECK_STATUS(quick_set(st, &s, text_of(texts[0])), FR_OK);
+/* A quick call that moves its subject between two values, 0 and 1. */
+typedef struct subject {
+    fr_status (*put)(store *st, int which);
+    int (*seen)(store *st); /* which it holds, -1: something else */
+} subject;
+
+static const char *const texts[2] = {"aaaaaaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbbbbbb"};
+static fr_status put_text(store *st, int which) {
+    key k = route(st, "s");
+    return quick_set(st, &k, text_of(texts[which]));
+}
+static int seen_text(store *st) { return general_says(st, "s", texts[1]) ? 1 : general_says(st, "s", texts[0]) ? 0 : -1; }
+
+static fr_status put_number(store *st, int which) {
+    int64_t out;
+    key k = route(st, "n");
+    return quick_incr(st, &k, which ? 1 : -1, &out);
+}
+static int seen_number(store *st) { return general_says(st, "n", "42") ? 1 : general_says(st, "n", "41") ? 0 : -1; }
+
+static fr_status put_cell(store *st, int which) {
+    int64_t out;
+    key k = route(st, "t:r");
+    const table *tb = table_at(st, (uint32_t)k.table);
+    return quick_row_add(st, &k, tb, &tb->schema.column[0], which ? 1 : -1, &out);
+}
+static int seen_cell(store *st) {
+    const char *have = hget(st, "t:r", "c");
+    return strcmp(have, "8") == 0 ? 1 : strcmp(have, "7") == 0 ? 0 : -1;
+}
+
+/* A store over a photograph, seen by another process; `dead` has died in it. */
+static void load_image(store *to, const char *image, uint32_t slot, uint32_t dead) {
+    memcpy(to->s->base, image, to->s->g.max_size);
+    segment_set_dead(to->s, dead, true);
+    segment_become(to->s, slot, 1);
+}
+
+/* Recovers `first`, whose recoverer dies before each of its stores in turn, and each time again in `second`. */
+static int recover_and_recover(store *first, store *second, const char *image, const subject *what, uint32_t dead, uint32_t gen) {
+    crash c = {.st = first, .image = malloc(first->s->g.max_size)};
+    int which = -1;
+    for (c.at = 0;; c.at++) {
+        c.now = 0;
+        load_image(first, image, 2, dead);
         fr_hook = photograph, fr_hook_ctx = &c;
-        CHECK_STATUS(quick_set(st, &s, text_of(texts[1])), FR_OK);
+        CHECK_STATUS(txn_recover(first->s, dead, gen), FR_OK);
         fr_hook = NULL;
-        if (c.now <= at) break;
-        memcpy(copy->s->base, c.image, g.max_size);
-        segment_set_dead(copy->s, st->s->me->slot, true);
-        segment_become(copy->s, 2, 1);
-        CHECK_STATUS(txn_recover(copy->s, st->s->me->slot, LATCH_GEN(st->s->me->word)), FR_OK);
-        bool is_new = general_says(copy, "s", texts[1]);
-        CHECK(is_new || general_says(copy, "s", texts[0]));
-        CHECK(!(new && !is_new));
-        old += !is_new, new += is_new;
-        check_sound(copy);
+        which = what->seen(first);
+        if (c.now <= c.at) break;
+        load_image(second, c.image, 3, dead);
+        CHECK_STATUS(txn_recover(second->s, dead, gen), FR_OK);
+        CHECK(what->seen(second) == which);
+        check_sound(second);
     }
-    CHECK(old > 3 && new > 3);
+    check_sound(first);
     free(c.image);
-    store_close(copy);
+    return which;
+}
+
+/* Dies before each of its stores in turn; what recovery leaves, however often it dies itself, is before or after. */
+static void every_store_of(const subject *what) {
+    geometry g = layout_test();
+    store *st = store_with(&g), *first = store_with(&g), *second = store_with(&g);
+    crash c = {.st = st, .image = malloc(g.max_size)};
+    schema sc = {.columns = 0};
+    table *tb;
+    bool created;
+    unsigned seen[2] = {0, 0};
+    set(st, "s", texts[0]);
+    set(st, "n", "41");
+    CHECK_STATUS(schema_add(&sc, text_of("c"), text_of("int32"), &last_error), FR_OK);
+    CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    hset(st, "t:r", "c", "7");
+    uint32_t me = st->s->me->word;
+    for (c.at = 0;; c.at++) {
+        c.now = 0;
+        fr_hook = photograph, fr_hook_ctx = &c;
+        CHECK_STATUS(what->put(st, 1), FR_OK);
+        fr_hook = NULL;
+        if (c.now <= c.at) break;
+        CHECK_STATUS(what->put(st, 0), FR_OK);
+        int which = recover_and_recover(first, second, c.image, what, LATCH_SLOT(me), LATCH_GEN(me));
+        CHECK(which == 0 || which == 1);
+        CHECK(!(which == 0 && seen[1])); /* never back */
+        if (which >= 0) seen[which]++;
+    }
+    CHECK(seen[0] > 3 && seen[1] > 3);
+    free(c.image);
+    store_close(first);
+    store_close(second);
     close_sound(st);
 }
+
+static void every_store_of_a_quick_set(void) { every_store_of(&(subject){put_text, seen_text}); }
+static void every_store_of_a_quick_incr(void) { every_store_of(&(subject){put_number, seen_number}); }
+static void every_store_of_a_quick_row_add(void) { every_store_of(&(subject){put_cell, seen_cell}); }
 
 /* The key was routed, then databases were swapped: what the other one is given now is not this key's. */
 static fr_status do_swap(store *st, txn *t, op *o) {
@@ -141,6 +207,8 @@ int main(void) {
     RUN(agrees_with_the_general_path);
     RUN(refuses_what_is_not_its_case);
     RUN(every_store_of_a_quick_set);
+    RUN(every_store_of_a_quick_incr);
+    RUN(every_store_of_a_quick_row_add);
     RUN(a_swap_comes_between_route_and_read);
     return 0;
 }
