@@ -119,6 +119,14 @@ def failure(line: str) -> errors.FridgeError:
     return error
 
 
+def local_client() -> type[LocalClient]:
+    """Return the class of sessions. It is imported when a segment is opened, not in a call on it: an import in progress
+    holds a lock, and a child that another thread forks meanwhile would wait for that lock for ever."""
+    from fridge.local import LocalClient
+
+    return LocalClient
+
+
 # --- the handle ----------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +144,7 @@ class Commands(_hot.Segment):
         self._db = db
         self._decode = decode_responses
         self._idle: list[LocalClient] = []
+        self._client_class = local_client()
         super().__init__(int(ffi.cast("uintptr_t", segment.store)), db, decode_responses)
 
     def _run(self, *words: bytes) -> Reply:
@@ -155,9 +164,7 @@ class Commands(_hot.Segment):
         try:
             return self._idle.pop()
         except IndexError:
-            from fridge.local import LocalClient
-
-            client = LocalClient(self._segment)
+            client = self._client_class(self._segment)
             if self._db:
                 client.execute(b"SELECT", b"%d" % self._db)
             return client

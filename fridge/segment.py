@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from fridge._native import check, error_buffer, ffi, lib
@@ -176,10 +176,10 @@ class Segment:
 
     # --- statistics ---
 
-    @cached_property
+    @property
     def cells(self) -> dict[str, int]:
         """The cell of each statistic of stats.def."""
-        return {_text(lib.fridge_stat_name(i)): i for i in range(lib.fridge_stat_count())}
+        return _cells()
 
     def statistics(self) -> list[Statistic]:
         """Every row of stats.def with its sum."""
@@ -291,6 +291,11 @@ def _unpack(packed: bytes) -> Iterator[tuple[str, bytes]]:
         (n,) = struct.unpack_from("<I", packed, at)
         yield field, packed[at + 4 : at + 4 + n]
         at += 4 + n
+
+
+@cache  # not cached_property: before Python 3.12 that has a lock, which a child of fork may find taken for ever
+def _cells() -> dict[str, int]:
+    return {_text(lib.fridge_stat_name(i)): i for i in range(lib.fridge_stat_count())}
 
 
 @cache

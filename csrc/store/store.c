@@ -15,6 +15,7 @@ fr_status store_over(segment *s, store **out, fr_error *err) {
     store *st = calloc(1, sizeof *st);
     if (!st) return err->status = FR_NOSPACE;
     st->s = s;
+    store_catalogue_guard();
     fr_status status = store_catalogue(st, err);
     if (status != FR_OK) {
         store_catalogue_free(st);

@@ -158,6 +158,16 @@ static void write_images(segment *s, const plan *p, uint64_t off, uint64_t capac
 
 static pthread_mutex_t catalogue_mutex = PTHREAD_MUTEX_INITIALIZER; /* of this process's copies; refreshes are rare */
 
+static void lock_catalogue(void) { pthread_mutex_lock(&catalogue_mutex); }
+static void unlock_catalogue(void) { pthread_mutex_unlock(&catalogue_mutex); }
+static void guard_forks(void) { pthread_atfork(lock_catalogue, unlock_catalogue, unlock_catalogue); }
+
+/* A child that was forked while another thread refreshed must find whole copies and a free mutex. */
+void store_catalogue_guard(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, guard_forks);
+}
+
 static uint64_t table_word_at(const segment *s, uint32_t number) { return s->l.tables + (uint64_t)number * 8; }
 
 static bool prepare(store *st, fr_error *err) {
@@ -215,7 +225,7 @@ fr_status store_catalogue(store *st, fr_error *err) {
     const uint64_t *word = &segment_super(st->s)->catalogue_version;
     uint64_t version = ld8(word);
     if (FR_LIKELY(st->tables && version == st->catalogue_version)) return FR_OK;
-    pthread_mutex_lock(&catalogue_mutex);
+    lock_catalogue();
     fr_status status = prepare(st, err) ? FR_RETRY : FR_NOSPACE;
     for (int i = 0; status == FR_RETRY && i < REFRESH_ATTEMPTS; i++) {
         version = ld8(word);
@@ -223,7 +233,7 @@ fr_status store_catalogue(store *st, fr_error *err) {
         if (ld8(word) == version || seen == FR_NOSPACE) status = seen;
     }
     if (status == FR_OK) __atomic_store_n(&st->catalogue_version, version, __ATOMIC_RELEASE);
-    pthread_mutex_unlock(&catalogue_mutex);
+    unlock_catalogue();
     if (FR_LIKELY(!st->s->lost)) return status;
     err->text[0] = 0;
     return err->status = FR_LOST;
@@ -231,10 +241,10 @@ fr_status store_catalogue(store *st, fr_error *err) {
 
 /* What a declarer publishes it must be able to remember. */
 static bool take_spare(store *st) {
-    pthread_mutex_lock(&catalogue_mutex);
+    lock_catalogue();
     if (!st->spare) st->spare = malloc(sizeof *st->spare);
     bool taken = st->spare != NULL;
-    pthread_mutex_unlock(&catalogue_mutex);
+    unlock_catalogue();
     return taken;
 }
 

@@ -108,7 +108,8 @@ table *table_find(store *st, span name);
 table *table_at(store *st, uint32_t number);
 /* store_catalogue re-reads the catalogue if its version moved: FR_DAMAGED when a descriptor cannot be. Dropped tables
  * and half-declared ones are in st->tables too (of twice g.tables words: the second half keeps what was there before).
- * store_catalogue_free is for store_close. */
+ * store_catalogue_free is for store_close, store_catalogue_guard for store_open: it makes forks wait for refreshes. */
+void store_catalogue_guard(void);
 fr_status store_catalogue(store *st, fr_error *err);
 void store_catalogue_free(store *st);
 /* table_allows: may an ordinary key of this name be created? FR_TABLEKEYS while a table of its prefix is being

@@ -162,6 +162,49 @@ def test_fork_under_threads(f: fridge.Store) -> None:
     assert own(f) == parent
 
 
+def test_fork_under_the_catalogue(f: fridge.Store) -> None:
+    """A thread declares and drops tables, another meets every change of the catalogue; children use tables at once."""
+    stop = threading.Event()
+
+    def declare() -> None:
+        while not stop.is_set():
+            f.table("passing", COLUMNS, capacity=16)
+            f._run(b"TABLE", b"DROP", b"passing")
+
+    def use() -> None:
+        table = f.table("t")
+        while not stop.is_set():
+            table.set("other", n=1)
+
+    threads = [threading.Thread(target=work) for work in (declare, use, use)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(20 * TIMES):
+            ended([as_child(use_everything, f, 3) for _ in range(10)])
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert_sums(f, 200 * TIMES * 3)
+
+
+def test_no_call_imports() -> None:
+    """An import in progress in another thread at the moment of a fork leaves its lock held in the child for ever, so calls
+    on an open handle import nothing. In a fresh interpreter, because modules stay imported."""
+    program = (
+        "import sys, tempfile, fridge\n"
+        "f = fridge.open(tempfile.mkdtemp(dir='/dev/shm') + '/segment', size='1mb')\n"
+        "before = set(sys.modules)\n"
+        "f.set('k', 1); f.append('k', '2'); f.incr('k'); f.mset({'a': 1}); f.hset('h', 'a', 1); f.hgetall('h'); f.expire('k', 9)\n"
+        "list(f.scan_iter()); f.counter('c').increment(); f.info(); f.verify()\n"
+        "t = f.table('t', {'n': 'int64'}, capacity=4); t.set('r', n=1); t.get('r'); list(t.items())\n"
+        "print(sorted(m for m in set(sys.modules) - before if m.startswith('fridge')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_children_die_and_the_parent_lives(f: fridge.Store) -> None:
     """300 children, killed in mid-write: the parent keeps its slot, and nothing of theirs is left."""
     parent, ready = own(f), multiprocessing.get_context("fork").RawArray("q", BATCH)
