@@ -120,8 +120,10 @@ def failure(line: str) -> errors.FridgeError:
 
 
 def local_client() -> type[LocalClient]:
-    """Return the class of sessions. It is imported when a segment is opened, not in a call on it: an import in progress
-    holds a lock, and a child that another thread forks meanwhile would wait for that lock for ever."""
+    """Return the class of sessions, imported when a segment is opened and not in a call on it.
+
+    An import in progress holds a lock, and a child that another thread forks meanwhile would wait for that lock for ever.
+    """
     from fridge.local import LocalClient
 
     return LocalClient

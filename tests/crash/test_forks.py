@@ -190,8 +190,10 @@ def test_fork_under_the_catalogue(f: fridge.Store) -> None:
 
 
 def test_no_call_imports() -> None:
-    """An import in progress in another thread at the moment of a fork leaves its lock held in the child for ever, so calls
-    on an open handle import nothing. In a fresh interpreter, because modules stay imported."""
+    """Calls on an open handle import nothing: a fork in mid-import leaves a lock held in the child for ever.
+
+    In a fresh interpreter, because modules stay imported.
+    """
     program = (
         "import sys, tempfile, fridge\n"
         "f = fridge.open(tempfile.mkdtemp(dir='/dev/shm') + '/segment', size='1mb')\n"
