@@ -15,7 +15,7 @@ PACKAGE = ROOT / "fridge"
 # --- C: a file may include its own layer and those before it -------------------------------------------------------
 
 LAYERS = ["", "shm", "store", "wire", "top", "python"]  # "": base.h and the .def lists
-TOP = {"fridge.h", "fridge.c", "hot.h", "hot_try.h", "hot.c", "hot_row.c"}
+TOP = {"fridge.h", "fridge.c", "fridge_wait.h", "fridge_wait.c", "hot.h", "hot_try.h", "hot.c", "hot_row.c"}
 SHM_ORDER = ["access", "layout", "segment", "latch", "txn", "heap", "index"]
 """Headers of shm: each may include those before it. A .c file may include what lies under its own header's layer, so
 that the two knots that the design has (segment calls recovery, latch calls the segment) are tied in .c files only."""

@@ -6,6 +6,7 @@
  */
 #include "shm/latch.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <stdio.h>
 #include <sys/syscall.h>
@@ -17,6 +18,7 @@
 #define SPINS 60
 #define WAIT_FIRST_NS 1000000L
 #define WAIT_MAX_NS 16000000L
+#define PATIENCE 8
 
 static inline void pause_cpu(void) {
 #if defined(__x86_64__)
@@ -26,9 +28,10 @@ static inline void pause_cpu(void) {
 #endif
 }
 
-static void futex_wait(uint32_t *word, uint32_t seen, long ns) {
+/* False: nothing happened to the word in that time. Shared: other processes wake it. */
+static bool futex_wait(uint32_t *word, uint32_t seen, long ns) {
     struct timespec ts = {0, ns};
-    syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0); /* shared: other processes wake it */
+    return syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0) == 0 || errno == EAGAIN;
 }
 
 void latch_wake(uint32_t *word) {
@@ -85,15 +88,34 @@ static fr_status probe_owner(segment *s, uint32_t seen, uint64_t deadline_ms, fr
     return status == FR_LATCHED ? FR_OK : status; /* somebody else is at it: keep waiting */
 }
 
+/* A latch that changes hands is busy, not stuck: the time-out is meant for one owner that stands still, so whoever loses race
+ * after race (woken, but scheduled too late, on a machine with more runnable processes than processors) gets up to
+ * PATIENCE of it. A sign of life is a wake-up, or another word, or another commit of the stripe. */
+typedef struct patience {
+    uint64_t span_ms, deadline_ms, end_ms, commits;
+} patience;
+
+static void sign_of_life(patience *p, uint64_t now, bool moved, uint64_t commits) {
+    if (!moved && commits == p->commits) return;
+    p->commits = commits;
+    p->deadline_ms = now + p->span_ms < p->end_ms ? now + p->span_ms : p->end_ms;
+}
+
 fr_status latch_wait(segment *s, uint32_t number, uint64_t deadline_ms, fr_error *err) {
-    uint32_t *word = &segment_stripe(s, number)->latch, mine = s->me->word, seen;
+    stripe *st = segment_stripe(s, number);
+    uint32_t *word = &st->latch, mine = s->me->word, seen;
     stat_add(s, STAT_latch_waits, 1);
     if (spin(word, mine)) return FR_OK;
     if (deadline_ms == 0) return err->status = FR_LATCHED; /* one try: the caller (hot.c) comes back and waits */
+    uint64_t began = clock_boot_ms(), allowed = deadline_ms > began ? deadline_ms - began : 0;
+    patience p = {allowed, deadline_ms, began + PATIENCE * allowed, ld8(&st->jstate)};
     for (long ns = WAIT_FIRST_NS;; ns = ns < WAIT_MAX_NS ? ns * 2 : ns) {
         if (mark_or_take(word, mine, &seen)) return FR_OK;
-        uint64_t now = clock_boot_ms(), left = now < deadline_ms ? deadline_ms - now : 0;
-        if (left > 0) futex_wait(word, seen, left < 16 && ns > (long)left * 1000000 ? (long)left * 1000000 : ns);
+        uint64_t now = clock_boot_ms(), left = now < p.deadline_ms ? p.deadline_ms - now : 0;
+        if (left > 0) {
+            bool moved = futex_wait(word, seen, left < 16 && ns > (long)left * 1000000 ? (long)left * 1000000 : ns);
+            sign_of_life(&p, clock_boot_ms(), moved || ld4(word) != seen, ld8(&st->jstate));
+        }
         if (ld4(word) == seen) {
             fr_status status = probe_owner(s, seen, deadline_ms, err);
             if (status != FR_OK) return status;

@@ -3,8 +3,8 @@
  * Invariants
  * 1. A word other than 0 names the process that holds the latch; only that process, or recovery after the kernel said
  *    that process is gone, makes it 0 again. Nobody inherits a latch.
- * 2. Waits are always timed; after each time-out the owner is probed. A live owner is never robbed: the wait ends at the
- *    deadline with FR_LATCHED.
+ * 2. Waits are always timed; after each time-out the owner is probed. A live owner is never robbed: the wait ends with
+ *    FR_LATCHED when nothing has moved for as long as the caller would wait, or after eight times as long.
  * 3. Lost wake-ups (a woken waiter that was killed) heal at the next time-out, so no wake-up has to be crash-safe.
  * 4. Latches are taken in ascending order of their number: stripes, then row pools, then the page pool.
  */

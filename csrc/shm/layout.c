@@ -70,7 +70,7 @@ static void place(const geometry *g, layout *l) {
     l->spaces = region(&end, (uint64_t)g->spaces * 8);
     l->counts = region(&end, (uint64_t)g->stripes * g->spaces * sizeof(space_count));
     l->tables = region(&end, (uint64_t)g->tables * 8);
-    l->notify = region(&end, (uint64_t)g->notify_words * 8);
+    l->notify = region(&end, (uint64_t)g->notify_words * sizeof(cell16));
     l->access = region(&end, g->access_bytes);
     l->poolmap = region(&end, (l->pages + 63) / 64 * 8);
     l->data = FR_ALIGN(end, (uint64_t)g->page_size);
@@ -135,7 +135,7 @@ uint32_t layout_hash(void) {
         sizeof(cell16), offsetof(superblock, g), offsetof(superblock, uuid), offsetof(superblock, hash_secret),
         offsetof(superblock, checksum), offsetof(superblock, db), offsetof(superblock, pool_used),
         offsetof(superblock, shared_settings), offsetof(superblock, doorbells), offsetof(superblock, counter_epoch),
-        offsetof(proc, name), offsetof(proc, host), offsetof(stripe, jstate), offsetof(stripe, intents),
+        offsetof(proc, name), offsetof(proc, host), offsetof(proc, doorbell), offsetof(stripe, jstate), offsetof(stripe, intents),
         offsetof(stripe, trash), offsetof(stripe, coord), offsetof(stripe, root), offsetof(stripe, partial),
         offsetof(stripe, stamp), offsetof(stripe, intent), offsetof(stripe, journal), DATABASES, POOL_LATCHES,
         SIZE_CLASSES, STAMPS, INTENTS, JOURNAL_SPILLED, RECORD_KIND,

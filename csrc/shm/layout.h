@@ -9,7 +9,7 @@
  *   l.spaces          uint64_t [spaces]: what a space id stands for           a transaction holding every stripe
  *   l.counts          struct space_count [stripes][spaces]                    a transaction holding the stripe
  *   l.tables          uint64_t [tables]: offset of a table descriptor or 0    a transaction holding every stripe
- *   l.notify          uint64_t [notify_words]: hashed change words            whoever changed a key, after unlocking
+ *   l.notify          cell16 [notify_words]: who waits for keys, hashed       wait.h says
  *   l.access          uint8_t [access_bytes]: hashed access bytes             any reader, by touch1
  *   l.poolmap         uint64_t [..]: one bit a page, 1 = in use               a transaction holding the page pool latch
  *   l.data            pages of page_size bytes up to max_size                 see heap.h
@@ -54,7 +54,7 @@ typedef struct geometry {
     uint32_t journal_records; /* redo records that fit a stripe before it spills, 12..1024: a delete fits */
     uint32_t spaces;          /* space ids, 24..1024 */
     uint32_t tables;          /* typed tables, 1..1024 */
-    uint32_t notify_words;    /* power of two */
+    uint32_t notify_words;    /* power of two: notify entries */
     uint32_t access_bytes;    /* power of two */
     uint32_t stat_cells;      /* statistics cells a process, at least those of stats.def */
     uint32_t reserved;
@@ -98,7 +98,7 @@ typedef struct superblock {
     uint64_t catalogue_version; /* changes whenever a table is declared or dropped; under every stripe */
     uint64_t settings_version;  /* changes with every CONFIG SET; under DB_SYSTEM's stripe */
     uint64_t shared_settings[8]; /* SETTING_*: what the engine itself obeys; plain words */
-    uint64_t doorbells;         /* waiters anywhere: a writer that reads 0 skips the notify word */
+    uint64_t doorbells;         /* 1 once anybody has waited: until then writers skip the notify entries */
     uint64_t counter_epoch;     /* counters of another epoch are dead: FLUSHDB 0 steps it; under every stripe */
     uint8_t pad1[1024 - LAYOUT_MUTABLE - 8 * (3 + DATABASES + 1 + 4 + 8 + 2)];
 } superblock;
@@ -126,7 +126,8 @@ typedef struct proc {
     uint64_t pidns;      /* inode of its PID namespace */
     uint64_t latched;    /* 0, or the boot-clock ms since which it holds a latch it had to wait for; diagnostics */
     char name[48];       /* NUL-padded; open(name=) */
-    char host[32];       /* NUL-padded; hostname, in containers the container id's head */
+    char host[24];       /* NUL-padded; hostname, in containers the container id's head */
+    uint64_t doorbell;   /* low half: a futex that is stepped when a key changed that this process waits for; wait.h */
 } proc;
 _Static_assert(sizeof(proc) == 128, "proc is two cache lines");
 

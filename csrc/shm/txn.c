@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "shm/wait.h"
+
 #define JSTATE_COUNT(j) ((uint32_t)((j) & 0xffff))
 #define JSTATE_NEXT(j, n) ((((j) >> 16) + 1) << 16 | (n))
 #define JSTATE_CLEAN(j) ((j) & ~UINT64_C(0xffff))
@@ -521,19 +523,12 @@ static fr_status write_journal(txn *t, stripe *st, uint64_t *committed) {
     return status;
 }
 
-static void ring(segment *s, uint32_t i) {
-    uint64_t *word = SEG_AT(s, s->l.notify, uint64_t) + (i & (s->g.notify_words - 1));
-    st8(word, __atomic_load_n(word, __ATOMIC_RELAXED) + 1); /* a lost count between two writers is harmless: it changed */
-    syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
-void txn_ring(segment *s, uint64_t hash) {
-    if (FR_UNLIKELY(ld8(&segment_super(s)->doorbells))) ring(s, (uint32_t)hash);
-}
-
 static void notify(txn *t) {
-    bool all = t->wakes > TXN_WAKES;
-    for (uint32_t i = 0; i < (all ? t->s->g.notify_words : t->wakes); i++) ring(t->s, all ? i : t->wake[i]);
+    if (t->wakes > TXN_WAKES) {
+        wait_ring_all(t->s);
+        return;
+    }
+    for (uint32_t i = 0; i < t->wakes; i++) wait_ring(t->s, t->wake[i]);
 }
 
 static fr_status commit_writes(txn *t) {
@@ -590,7 +585,7 @@ fr_status txn_commit(txn *t) {
     if (t->held.count && FR_UNLIKELY(st->intents)) thaw(t->s, st);
     bool wake = status == FR_OK && t->wakes && t->n;
     drop_all(t);
-    if (FR_UNLIKELY(wake && ld8(&segment_super(t->s)->doorbells))) notify(t);
+    if (FR_UNLIKELY(wake && wait_anybody(t->s))) notify(t);
     if (FR_UNLIKELY(t->s->lost)) return t->err->status = FR_LOST;
     return status;
 }

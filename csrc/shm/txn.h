@@ -40,7 +40,7 @@
 #define TXN_READS_INLINE 4   /* likewise for keys of the read set */
 #define TXN_STRIPE_WORDS 65  /* bitmap of latches: up to 4096 stripes, and the pools above them */
 #define READ_ATTEMPTS 64     /* lost races before FR_BUSYREAD */
-#define TXN_WAKES 8          /* notify words touched after the unlock; beyond that all are */
+#define TXN_WAKES 8          /* keys whose waiters are woken after the unlock; beyond that all waiters are */
 #define NO_STRIPE UINT32_MAX
 
 typedef struct record record;
@@ -90,7 +90,7 @@ typedef struct txn {
     char *scratch;        /* txn_bytes' copy of bytes that are being changed in place; or NULL */
     uint32_t *chain;      /* hash of targets once the write set has left inline_rec: heads, then next links */
     uint32_t chain_cap;
-    uint32_t wake[TXN_WAKES];
+    uint64_t wake[TXN_WAKES];
     stripe_set *want;     /* FR_RELOCK: the latches that the next attempt must take; NULL = the caller cannot retry */
     stripe_set held;      /* bits are valid only when count > 1: one stripe is `lowest`, without 512 bytes to clear */
     read_entry inline_read[TXN_READS_INLINE];
@@ -247,12 +247,9 @@ void txn_saw_absent(txn *t, uint64_t quad, uint32_t tag, uint64_t met);
 
 /* txn_wake asks that waiters on this key hash be woken after the commit. */
 static inline void txn_wake(txn *t, uint64_t hash) {
-    if (t->wakes < TXN_WAKES) t->wake[t->wakes] = (uint32_t)hash;
+    if (t->wakes < TXN_WAKES) t->wake[t->wakes] = hash;
     if (t->wakes <= TXN_WAKES) t->wakes++;
 }
-
-/* txn_ring wakes who waits on a key hash, if anybody waits at all: to be called after the latch was dropped. */
-void txn_ring(segment *s, uint64_t hash);
 
 /* --- recovery --------------------------------------------------------------------------------------------------- */
 

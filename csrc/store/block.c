@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/owner.h"
+
 /* --- numbers and text ---------------------------------------------------------------------------------------------- */
 
 size_t int64_text(int64_t i, char buf[VALUE_TEXT]) {
@@ -95,6 +97,11 @@ span value_text(const value *v, char buf[VALUE_TEXT]) {
 
 /* --- lengths ------------------------------------------------------------------------------------------------------ */
 
+/* Behind the body of a lock or var; a length that cannot be fits no class. */
+static uint64_t trailer_bytes(txn *t, uint64_t off) {
+    return segment_holds(t->s, off, 8) ? owner_bytes(txn_ld(t, off)) : t->s->g.max_size;
+}
+
 uint64_t block_bytes(txn *t, uint64_t off, uint64_t meta) {
     uint64_t body = block_body_at(meta), vlen = FR_ALIGN((uint64_t)META_VLEN(meta), 8);
     switch (META_KIND(meta)) {
@@ -108,7 +115,7 @@ uint64_t block_bytes(txn *t, uint64_t off, uint64_t meta) {
             return count > EXTENTS_MAX || vlen > t->s->g.max_size ? UINT64_MAX : body + 8 + 8 * count;
         }
         body += META_FLAGS(meta) & FLAG_INT ? 8 : vlen;
-        return body + (META_FLAGS(meta) & FLAG_OWNER ? 16 : 0);
+        return META_FLAGS(meta) & FLAG_OWNER ? body + trailer_bytes(t, off + body) : body;
     case KIND_HASH: return body + vlen;
     default: return UINT64_MAX;
     }
@@ -222,6 +229,7 @@ static uint64_t body_length(const draft *d) {
 
 static uint64_t draft_meta(const draft *d, uint64_t vlen, unsigned more_flags) {
     unsigned flags = more_flags | (d->expiry || d->reserve_expiry ? FLAG_EXPIRY : 0) | (d->is_int ? FLAG_INT : 0);
+    if (d->trailer.n) flags |= FLAG_OWNER;
     return META_MAKE(d->kind, flags, d->name.n, vlen, d->space);
 }
 
@@ -261,6 +269,7 @@ static void write_body(txn *t, uint64_t off, uint64_t meta, const draft *d) {
     uint64_t body = off + block_body_at(meta);
     if (d->is_int) st8(SEG_AT(t->s, body, uint64_t), (uint64_t)d->i);
     else if (d->part_count) fill_parts(SEG_AT(t->s, body, char), d->parts, d->part_count);
+    if (d->trailer.n) fill(SEG_AT(t->s, body + FR_ALIGN((uint64_t)META_VLEN(meta), 8), char), d->trailer.p, d->trailer.n);
 }
 
 /* Copies the concatenation of parts, from byte `from`, n bytes, to `to`. */
@@ -318,7 +327,7 @@ static fr_status write_scattered(txn *t, uint32_t stripe, const draft *d, uint64
 /* Bytes after the body's own parts: tree and counter bodies are fixed. */
 static uint64_t draft_bytes(const draft *d, uint64_t meta, uint64_t vlen) {
     if (d->kind == KIND_TREE || d->kind == KIND_COUNTER) return block_body_at(meta) + body_length(d);
-    return block_body_at(meta) + (d->is_int ? 8 : FR_ALIGN(vlen, 8));
+    return block_body_at(meta) + (d->is_int ? 8 : FR_ALIGN(vlen, 8)) + d->trailer.n;
 }
 
 /* What is too long for a slab gets an expiry word in any case: EXPIRE on it must not copy megabytes. */
@@ -335,7 +344,8 @@ fr_status block_write(txn *t, uint32_t stripe, const draft *d, uint64_t *slot) {
     unsigned class = heap_class_for(t->s, n);
     if (FR_UNLIKELY(class == CLASS_RUN && !(META_FLAGS(meta) & FLAG_EXPIRY))) return write_long(t, stripe, d, slot);
     fr_status status = heap_alloc(t, stripe, n, &off, &class);
-    bool may_scatter = (d->kind == KIND_STRING || d->kind == KIND_FIELD) && !d->is_int && vlen > t->s->g.page_size;
+    bool may_scatter = (d->kind == KIND_STRING || d->kind == KIND_FIELD) && !d->is_int && !d->trailer.n &&
+                       vlen > t->s->g.page_size;
     if (FR_UNLIKELY(status == FR_GROW && may_scatter && ld8(&segment_super(t->s)->size) + n > t->s->g.max_size)) {
         return write_scattered(t, stripe, d, vlen, slot);
     }

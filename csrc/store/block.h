@@ -7,7 +7,8 @@
  *    ..  name, padded to 8                                   klen bytes (rows differ: table.h)
  *    ..  body, by kind:
  *        KIND_STRING   vlen bytes; one int64 word if FLAG_INT (vlen is 0); if FLAG_EXTENTS a count word and count words
- *                      pages:32 | offset/16:32 that hold vlen bytes together
+ *                      pages:32 | offset/16:32 that hold vlen bytes together; if FLAG_OWNER, behind the vlen bytes
+ *                      padded to 8, a trailer: owner.h
  *        KIND_HASH     a packed hash of vlen bytes: hash.h
  *        KIND_TREE     a hash with an index of its own: struct tree_body, hash.h (vlen is 0)
  *        KIND_COUNTER  a cell16, aligned to 16: counter.h (vlen is 0)
@@ -31,7 +32,7 @@ enum kind { KIND_NONE, KIND_STRING, KIND_HASH, KIND_TREE, KIND_COUNTER, KIND_ROW
 #define FLAG_EXPIRY 1u
 #define FLAG_INT 2u
 #define FLAG_EXTENTS 4u
-#define FLAG_OWNER 8u /* a lock: two words after the body name slot, generation and fence */
+#define FLAG_OWNER 8u /* a lock or a published var: a trailer follows the body, owner.h */
 
 #define META_MAKE(kind, flags, klen, vlen, space)                                                                      \
     ((uint64_t)(kind) | (uint64_t)(flags) << 3 | (uint64_t)(klen) << 7 | (uint64_t)(vlen) << 24 | (uint64_t)(space) << 54)
@@ -104,6 +105,7 @@ typedef struct draft {
     span name;
     const span *parts;  /* body: the parts one after the other */
     size_t part_count;
+    span trailer;       /* FLAG_OWNER: what follows the body, whole words; KIND_STRING in one piece */
 } draft;
 
 /* block_write takes a block of `stripe`, writes the draft with a fresh version (odd first, even last) and returns the slot

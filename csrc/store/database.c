@@ -11,6 +11,7 @@
 #include "shm/index.h"
 #include "store/counter.h"
 #include "store/keyspace.h"
+#include "store/owner.h"
 #include "store/table.h"
 
 #define WALK_BITS 24
@@ -85,6 +86,7 @@ static fr_status take_key(store *st, txn *t, uint32_t db, int32_t wanted, uint64
         status = counter_live(t, h.off, h.meta, &live, &value, &h.version);
         if (status != FR_OK) return status;
     }
+    if (META_FLAGS(h.meta) & FLAG_OWNER && META_KIND(h.meta) == KIND_STRING) live = owners_live(t, &h);
     if (!live || (h.expiry != NO_EXPIRY && h.expiry <= t->now_ms)) return FR_OK;
     size_t length;
     if ((status = take_name(st, t, &h, tb, q, &length)) != FR_OK) return status;

@@ -6,6 +6,7 @@
 #include "shm/index.h"
 #include "store/counter.h"
 #include "store/hash.h"
+#include "store/owner.h"
 #include "store/table.h"
 
 /* --- routing ------------------------------------------------------------------------------------------------------ */
@@ -108,6 +109,11 @@ static uint64_t stamp_at(const segment *s, const key *k) {
 
 static bool expired(const txn *t, uint64_t expiry) { return FR_UNLIKELY(expiry != NO_EXPIRY) && expiry <= t->now_ms; }
 
+/* A lock dies with its holders. */
+static bool ownerless(txn *t, const head *h) {
+    return FR_UNLIKELY(META_FLAGS(h->meta) & FLAG_OWNER) && META_KIND(h->meta) == KIND_STRING && !owners_live(t, h);
+}
+
 static bool stale_space(const segment *s, uint32_t space) {
     return space < s->g.spaces && SPACE_KIND(ld8(SEG_AT(s, s->l.spaces, uint64_t) + space)) == SPACE_STALE;
 }
@@ -164,7 +170,7 @@ static fr_status consider(store *st, txn *t, const key *k, uint64_t slot_off, ui
             return FR_OK;
         }
     }
-    if (FR_UNLIKELY(expired(t, h.expiry) || space != k->space)) keep_dead(f, &h, slot_off, slot);
+    if (FR_UNLIKELY(expired(t, h.expiry) || space != k->space || ownerless(t, &h))) keep_dead(f, &h, slot_off, slot);
     else keep(f, &h, slot_off, slot);
     return FR_OK;
 }

@@ -2,6 +2,7 @@
 #include "store/quick.h"
 
 #include "shm/index.h"
+#include "shm/wait.h"
 #include "store/column.h"
 
 /* Where a key's block is, as the stripe's index says now. */
@@ -167,7 +168,7 @@ static inline fr_status finish(segment *s, const key *k, fr_status status) {
     if (FR_UNLIKELY(s->lost)) return FR_LOST;
     if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY ? FR_RETRY : status;
     stat_add(s, STAT_transactions, 1);
-    txn_ring(s, k->hash);
+    if (FR_UNLIKELY(wait_anybody(s))) wait_ring(s, k->hash);
     return FR_OK;
 }
 

@@ -7,6 +7,7 @@
 #include "store/counter.h"
 #include "store/hash.h"
 #include "store/keyspace.h"
+#include "store/owner.h"
 #include "store/table.h"
 
 #define SAMPLE_QUADS 16  /* looked at under one latch in a housekeeper's sample; it goes on while it finds something */
@@ -45,6 +46,7 @@ static void found_of(const head *h, uint64_t slot_off, uint64_t slot, found *f) 
 static fr_status is_dead(txn *t, const head *h, bool *dead) {
     bool expired = h->expiry != NO_EXPIRY && h->expiry <= t->now_ms;
     *dead = expired || SPACE_KIND(space_word(t->s, META_SPACE(h->meta))) == SPACE_STALE;
+    if (META_FLAGS(h->meta) & FLAG_OWNER && META_KIND(h->meta) == KIND_STRING && !*dead) *dead = !owners_live(t, h);
     if (META_KIND(h->meta) != KIND_COUNTER) return FR_OK;
     uint64_t cell = h->off + block_body_at(h->meta);
     *dead = expired && !(txn_ld(t, cell + 8) & CELL_DEAD) && txn_ld(t, cell + 16) == ld8(&segment_super(t->s)->counter_epoch);

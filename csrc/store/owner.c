@@ -1,0 +1,60 @@
+/* owner.c - see owner.h. */
+#include "store/owner.h"
+
+#include "shm/index.h"
+
+static uint64_t trailer_at(const head *h) {
+    return h->off + block_body_at(h->meta) + FR_ALIGN((uint64_t)META_VLEN(h->meta), 8);
+}
+
+bool owner_alive(segment *s, uint32_t identity) {
+    uint32_t slot = LATCH_SLOT(identity);
+    return identity == 0 || (slot != 0 && slot < s->g.slots && segment_alive(s, slot, LATCH_GEN(identity)));
+}
+
+/* The trailer and its first word, when they can be. */
+static bool read_head(txn *t, const head *h, uint64_t *at, uint64_t *head_word) {
+    *at = trailer_at(h);
+    if (!(META_FLAGS(h->meta) & FLAG_OWNER) || !segment_holds(t->s, *at, 8)) return false;
+    *head_word = txn_ld(t, *at);
+    uint32_t n = OWNERS_HOLDERS(*head_word) + OWNERS_WAITERS(*head_word);
+    return n <= OWNERS_MAX && segment_holds(t->s, *at, owner_bytes(*head_word));
+}
+
+bool owners_read(txn *t, const head *h, owners *out) {
+    uint64_t at, word;
+    if (!read_head(t, h, &at, &word)) return false;
+    out->holders = OWNERS_HOLDERS(word);
+    out->waiters = OWNERS_WAITERS(word);
+    out->limit = (uint32_t)(word >> 32 & 0xffff);
+    out->role = (enum owner_role)(word >> 48 & 0xff);
+    size_t n = (out->holders + out->waiters) * sizeof(owner);
+    copy_out(out->entry, SEG_AT(t->s, at + 8, const char), n);
+    for (uint32_t i = 0; i < out->holders + out->waiters; i++) {
+        if (out->entry[i].token_n > TOKEN_MAX) return false;
+    }
+    return true;
+}
+
+bool owners_live(txn *t, const head *h) {
+    uint64_t at, word;
+    if (!read_head(t, h, &at, &word) || (word >> 48 & 0xff) != ROLE_LOCK) return true;
+    for (uint32_t i = 0; i < OWNERS_HOLDERS(word); i++) {
+        uint32_t identity = (uint32_t)txn_ld(t, at + 8 + i * sizeof(owner));
+        if (owner_alive(t->s, identity)) return true;
+    }
+    return false;
+}
+
+fr_status owners_write(txn *t, const key *k, span bytes, const owners *o, uint64_t expiry, uint64_t *slot) {
+    struct {
+        uint64_t head;
+        owner entry[OWNERS_MAX];
+    } image;
+    image.head = OWNERS_HEAD(o);
+    memcpy(image.entry, o->entry, (o->holders + o->waiters) * sizeof(owner));
+    draft d = {.kind = KIND_STRING, .tag = INDEX_TAG(k->hash), .space = k->space, .expiry = expiry, .reserve_expiry = true,
+               .name = k->name, .parts = &bytes, .part_count = 1,
+               .trailer = {(const char *)&image, owner_bytes(image.head)}};
+    return block_write(t, k->stripe, &d, slot);
+}

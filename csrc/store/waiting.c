@@ -1,0 +1,166 @@
+/* waiting.c - see waiting.h. */
+#include "store/waiting.h"
+
+/* --- operations on one key, by name ----------------------------------------------------------------------------------- */
+
+typedef struct call {
+    key k;
+    const lock_request *request;
+    lock_state state;
+    span token;
+    uint64_t version, expiry;
+    bool flag, exists;
+} call;
+
+static fr_status look_key(store *st, txn *t, void *ctx) {
+    call *c = ctx;
+    found f;
+    fr_status status = key_version(st, t, &c->k, &c->version, &c->exists);
+    c->expiry = NO_EXPIRY;
+    if (status != FR_OK || !c->exists) return status;
+    status = key_find(st, t, &c->k, &f);
+    c->expiry = f.expiry;
+    return status;
+}
+
+static fr_status do_acquire(store *st, txn *t, void *ctx) {
+    call *c = ctx;
+    return lock_acquire(st, t, &c->k, c->request, &c->state);
+}
+
+static fr_status do_leave(store *st, txn *t, void *ctx) {
+    call *c = ctx;
+    return lock_leave(st, t, &c->k, c->token, &c->flag);
+}
+
+static fr_status do_look(store *st, txn *t, void *ctx) {
+    call *c = ctx;
+    found f;
+    c->expiry = NO_EXPIRY;
+    fr_status status = lock_look(st, t, &c->k, c->token, &c->flag);
+    if (status != FR_OK || c->flag) return status;
+    status = key_find(st, t, &c->k, &f);
+    c->expiry = f.expiry;
+    return status;
+}
+
+static fr_status route(store *st, uint32_t db, span name, call *c, fr_error *err) {
+    return key_route(st, db, name, &c->k, err);
+}
+
+static fr_status run_read(store *st, call *c, store_op op, fr_error *err) {
+    stripe_set set;
+    stripe_set_clear(&set);
+    stripe_set_add(&set, c->k.stripe);
+    return store_read(st, clock_boot_ms(), &set, op, c, err);
+}
+
+static fr_status run_write(store *st, call *c, store_op op, fr_error *err) {
+    stripe_set set;
+    stripe_set_clear(&set);
+    stripe_set_add(&set, c->k.stripe);
+    return store_write(st, clock_boot_ms(), UINT64_MAX, &set, op, c, err);
+}
+
+/* --- sleeping ------------------------------------------------------------------------------------------------------------ */
+
+/* Milliseconds until the earliest of a deadline, an expiry and `look_ms` from now. */
+static uint64_t sleep_for(uint64_t now, uint64_t deadline, uint64_t expiry, uint64_t look_ms) {
+    uint64_t end = now + look_ms;
+    if (deadline < end) end = deadline;
+    if (expiry != NO_EXPIRY && expiry < end) end = expiry;
+    return end > now ? end - now : 0;
+}
+
+fr_status key_wait(store *st, uint32_t db, span name, uint64_t version, uint64_t deadline_ms, uint64_t *now_version,
+                   enum wait_result *how, fr_error *err) {
+    call c;
+    for (;;) {
+        fr_status status = route(st, db, name, &c, err);
+        if (status != FR_OK) return status;
+        wait_point p = wait_mark(st->s, c.k.hash);
+        if ((status = run_read(st, &c, look_key, err)) != FR_OK) return status;
+        *now_version = c.version;
+        *how = WAIT_WOKEN;
+        if (c.version != version) return FR_OK;
+        uint64_t now = clock_boot_ms();
+        *how = WAIT_TIMEOUT;
+        if (now >= deadline_ms) return FR_OK;
+        *how = wait_sleep(&p, sleep_for(now, deadline_ms, c.expiry, WAIT_SLICE_MS));
+        if (*how == WAIT_INTERRUPTED) return FR_OK;
+    }
+}
+
+/* How soon a waiter looks by itself: the first in line takes over from a dead holder. */
+static uint64_t look_ms(const lock_state *at) { return at->outcome == LOCK_QUEUED && at->ahead ? LINE_MS : HEAD_MS; }
+
+/* One sleep in line; *again: worth asking. */
+static fr_status doze(store *st, call *c, uint64_t deadline_ms, bool *again, enum wait_result *how, fr_error *err) {
+    wait_point p = wait_mark(st->s, c->k.hash);
+    fr_status status = run_read(st, c, do_look, err);
+    *again = c->flag;
+    *how = WAIT_WOKEN;
+    if (status != FR_OK || (c->flag && c->state.outcome == LOCK_QUEUED)) return status;
+    *how = wait_sleep(&p, sleep_for(clock_boot_ms(), deadline_ms, c->expiry, look_ms(&c->state)));
+    *again = c->state.outcome == LOCK_REFUSED; /* not in line: ask whenever something may have changed */
+    return FR_OK;
+}
+
+static fr_status give_up(store *st, call *c, lock_state *out, fr_error *err) {
+    fr_status status = run_write(st, c, do_leave, err);
+    if (status != FR_OK || !c->flag) {
+        *out = (lock_state){LOCK_REFUSED, 0, 0};
+        return status;
+    }
+    status = run_write(st, c, do_acquire, err); /* granted in the last moment: the fence */
+    *out = c->state;
+    return status;
+}
+
+fr_status lock_try(store *st, uint32_t db, span name, const lock_request *r, lock_state *out, fr_error *err) {
+    call c = {.request = r};
+    fr_status status = route(st, db, name, &c, err);
+    if (status == FR_OK) status = run_write(st, &c, do_acquire, err);
+    *out = c.state;
+    return status;
+}
+
+fr_status lock_wait(store *st, uint32_t db, span name, const lock_request *r, uint64_t deadline_ms, lock_state *out,
+                    fr_error *err) {
+    call c = {.request = r, .token = r->token};
+    bool again = true;
+    for (;;) {
+        enum wait_result how;
+        fr_status status = route(st, db, name, &c, err);
+        if (status == FR_OK && again) status = run_write(st, &c, do_acquire, err);
+        *out = c.state;
+        if (status != FR_OK || c.state.outcome == LOCK_GRANTED || !r->queue) return status;
+        if (clock_boot_ms() >= deadline_ms) return give_up(st, &c, out, err);
+        status = doze(st, &c, deadline_ms, &again, &how, err);
+        if (status != FR_OK || how == WAIT_INTERRUPTED) return status;
+    }
+}
+
+static fr_status do_held(store *st, txn *t, void *ctx) {
+    call *c = ctx;
+    owners o;
+    c->expiry = NO_EXPIRY;
+    return lock_facts(st, t, &c->k, &c->flag, &o, &c->expiry);
+}
+
+fr_status lock_wait_free(store *st, uint32_t db, span name, uint64_t deadline_ms, enum wait_result *how, fr_error *err) {
+    call c;
+    for (;;) {
+        fr_status status = route(st, db, name, &c, err);
+        if (status != FR_OK) return status;
+        wait_point p = wait_mark(st->s, c.k.hash);
+        if ((status = run_read(st, &c, do_held, err)) != FR_OK) return status;
+        *how = WAIT_WOKEN;
+        if (!c.flag) return FR_OK;
+        uint64_t now = clock_boot_ms();
+        *how = WAIT_TIMEOUT;
+        if (now >= deadline_ms) return FR_OK;
+        *how = wait_sleep(&p, sleep_for(now, deadline_ms, c.expiry, HEAD_MS));
+        if (*how == WAIT_INTERRUPTED) return FR_OK;
+    }
+}

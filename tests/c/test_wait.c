@@ -1,0 +1,141 @@
+/* test_wait.c - notify entries and the doorbell: marks, rings, and what a ring that was not meant for one costs. */
+#include <pthread.h>
+
+#include "check.h"
+#include "shm/wait.h"
+
+static segment *fresh(void) {
+    geometry g = layout_test();
+    segment *s;
+    CHECK_STATUS(segment_anonymous(&g, &s, NULL), FR_OK);
+    segment_become(s, 1, 1);
+    return s;
+}
+
+static bool rung(const wait_point *p) { return (uint32_t)__atomic_load_n(p->futex, __ATOMIC_SEQ_CST) != p->seen; }
+
+static void nobody_waits_costs_nothing(void) {
+    segment *s = fresh();
+    CHECK(!wait_anybody(s));
+    wait_mark(s, 7);
+    CHECK(wait_anybody(s));
+    segment_close(s);
+}
+
+static void a_ring_wakes_its_key_only(void) {
+    segment *s = fresh();
+    uint64_t other = 7 + s->g.notify_words; /* shares the entry */
+    wait_point p = wait_mark(s, 7);
+    wait_ring(s, other);
+    CHECK(!rung(&p));
+    wait_ring(s, 7);
+    CHECK(rung(&p));
+    wait_point again = wait_mark(s, 7); /* marks are used up by a ring */
+    wait_ring(s, 7);
+    CHECK(rung(&again));
+    wait_point last = wait_mark(s, 7);
+    wait_ring(s, 7);
+    wait_ring(s, 7);
+    CHECK(*last.futex - last.seen == 1); /* {count, mark}: one step, mark off; the second ring found no mark */
+    segment_close(s);
+}
+
+static void two_keys_of_an_entry_are_both_woken(void) {
+    segment *s = fresh();
+    uint64_t other = 7 + s->g.notify_words;
+    wait_point a = wait_mark(s, 7), b = wait_mark(s, other);
+    wait_ring(s, other);
+    CHECK(rung(&a) && rung(&b)); /* a hint too many for the first */
+    a = wait_mark(s, 7);
+    b = wait_mark(s, other);
+    wait_ring(s, 7);
+    CHECK(rung(&a) && rung(&b));
+    segment_close(s);
+}
+
+static void hashes_that_look_like_tags(void) {
+    segment *s = fresh();
+    for (uint64_t hash = 0; hash < 4; hash++) {
+        wait_point p = wait_mark(s, hash);
+        wait_ring(s, hash);
+        CHECK(rung(&p));
+    }
+    segment_close(s);
+}
+
+static void ring_all(void) {
+    segment *s = fresh();
+    wait_point a = wait_mark(s, 3), b = wait_mark(s, 4);
+    wait_ring_all(s);
+    CHECK(rung(&a) && rung(&b));
+    segment_close(s);
+}
+
+static void sleep_times_out_and_wakes_late_sleepers_at_once(void) {
+    segment *s = fresh();
+    wait_point p = wait_mark(s, 7);
+    CHECK(wait_sleep(&p, 1) == WAIT_TIMEOUT);
+    wait_ring(s, 7);
+    CHECK(wait_sleep(&p, 1000) == WAIT_WOKEN);
+    segment_close(s);
+}
+
+static void doorbell_of_this_process(void) {
+    segment *s = fresh();
+    wait_point bell = wait_doorbell(s);
+    wait_mark_doorbell(s, 7);
+    wait_ring(s, 8);
+    CHECK(!rung(&bell));
+    wait_ring(s, 7);
+    CHECK(rung(&bell));
+    bell = wait_doorbell(s);
+    wait_ring(s, 7); /* the mark is used up */
+    CHECK(!rung(&bell));
+    wait_ring_doorbell(s);
+    CHECK(rung(&bell));
+    segment_close(s);
+}
+
+/* Threads that wait for a number to become theirs; none may sleep through its turn. */
+#define TURNS 2000
+static segment *shared;
+static uint64_t turn;
+
+static void *player(void *arg) {
+    uint64_t me = (uint64_t)(uintptr_t)arg, slept_out = 0;
+    for (uint64_t i = me; i < TURNS; i += 4) {
+        for (;;) {
+            wait_point p = wait_mark(shared, 7);
+            if (__atomic_load_n(&turn, __ATOMIC_SEQ_CST) == i) break;
+            if (wait_sleep(&p, 1000) == WAIT_TIMEOUT) slept_out++;
+        }
+        __atomic_store_n(&turn, i + 1, __ATOMIC_SEQ_CST);
+        wait_ring(shared, 7);
+    }
+    return (void *)(uintptr_t)slept_out;
+}
+
+static void no_wake_up_is_lost(void) {
+    pthread_t threads[4];
+    void *slept_out;
+    shared = fresh();
+    for (uintptr_t i = 0; i < 4; i++) pthread_create(&threads[i], NULL, player, (void *)i);
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], &slept_out);
+        CHECK(slept_out == NULL);
+    }
+    CHECK(turn == TURNS);
+    segment_close(shared);
+}
+
+int main(void) {
+    RUN(nobody_waits_costs_nothing);
+    RUN(a_ring_wakes_its_key_only);
+    RUN(two_keys_of_an_entry_are_both_woken);
+    RUN(hashes_that_look_like_tags);
+    RUN(ring_all);
+    RUN(sleep_times_out_and_wakes_late_sleepers_at_once);
+    RUN(doorbell_of_this_process);
+    RUN(no_wake_up_is_lost);
+    return 0;
+}
