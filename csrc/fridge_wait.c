@@ -106,12 +106,22 @@ int fridge_doorbell_seen(store *st, uint32_t *seen, char *err) {
     return leave(status, &e, err);
 }
 
-int fridge_doorbell_mark(store *st, uint32_t db, const char *name, size_t n, char *err) {
+int fridge_key_hash(store *st, uint32_t db, const char *name, size_t n, uint64_t *hash, char *err) {
     fr_error e = {0};
     key k;
     fr_status status = key_route(st, db, (span){name, n}, &k, &e);
-    if (status == FR_OK) wait_mark_doorbell(st->s, k.hash);
+    *hash = status == FR_OK ? k.hash : 0;
     return leave(status, &e, err);
+}
+
+uint32_t fridge_doorbell_mark(store *st, uint64_t hash) { return wait_mark_doorbell(st->s, hash); }
+
+size_t fridge_doorbell_rung(store *st, const uint64_t *hashes, const uint32_t *counts, size_t n, uint32_t *out) {
+    size_t rung = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (wait_rung(st->s, hashes[i], counts[i])) out[rung++] = (uint32_t)i;
+    }
+    return rung;
 }
 
 int fridge_doorbell_wait(store *st, uint32_t seen, uint64_t wait_ms) {

@@ -22,10 +22,16 @@ FRIDGE_API int fridge_key_version(store *st, uint32_t db, const char *name, size
 
 /* --- the doorbell: one thread of a process sleeps for all its event loops ------------------------------------------------ */
 
-/* Registers the process if need be. What doorbell_wait is told it saw; taken before keys are marked. */
+/* What fridge_doorbell_wait is told it saw; to be taken before keys are looked at. Registers the process if need be. */
 FRIDGE_API int fridge_doorbell_seen(store *st, uint32_t *seen, char *err);
-/* Asks for the doorbell when the key changes next. To be looked at afterwards: it may have changed just before. */
-FRIDGE_API int fridge_doorbell_mark(store *st, uint32_t db, const char *name, size_t n, char *err);
+/* The hash by which a key is waited for; it is the same for every process and for the life of the segment, unless a table
+ * with the key's prefix is declared or dropped. */
+FRIDGE_API int fridge_key_hash(store *st, uint32_t db, const char *name, size_t n, uint64_t *hash, char *err);
+/* Asks for the doorbell when the key changes next, and returns the count of its entry. The key is to be looked at
+ * afterwards: it may have changed just before. The process must be registered (fridge_doorbell_seen). */
+FRIDGE_API uint32_t fridge_doorbell_mark(store *st, uint64_t hash);
+/* Which of n marked keys have been rung for since: their places go to out, their number is returned. */
+FRIDGE_API size_t fridge_doorbell_rung(store *st, const uint64_t *hashes, const uint32_t *counts, size_t n, uint32_t *out);
 /* Sleeps until the doorbell rings, at most 1 s. */
 FRIDGE_API int fridge_doorbell_wait(store *st, uint32_t seen, uint64_t wait_ms);
 /* Rings this process's own doorbell, so that its thread looks for new work. */

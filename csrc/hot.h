@@ -52,6 +52,24 @@ typedef struct hot_set_call {
 } hot_set_call;
 FRIDGE_API fr_status hot_set_with(store *st, uint32_t db, hot_set_call *c, bool wait, fr_error *err);
 
+/* A key as it was read, and where to look whether it still is so: a handful of loads instead of a look-up. */
+typedef struct hot_watch {
+    const uint64_t *slot_at, *block, *seq_at, *space_at;
+    uint64_t slot, version, seq, space;
+    bool exact; /* false: it must be looked up each time (an expiry, a row, a commit under way) */
+} hot_watch;
+
+/* hot_watch_get is hot_get that also fills w: an absent key makes no watch. hot_watch_again looks the key up and says whether
+ * its version is still w->version; w then knows its new place. */
+FRIDGE_API fr_status hot_watch_get(store *st, uint32_t db, span name, hot_sink *sink, bool *found, hot_watch *w, bool wait,
+                                   fr_error *err);
+FRIDGE_API fr_status hot_watch_again(store *st, uint32_t db, span name, hot_watch *w, bool *same, bool wait, fr_error *err);
+
+static inline bool hot_watch_holds(const store *st, const hot_watch *w) {
+    return w->exact && ld8(w->slot_at) == w->slot && ld8(w->block) == w->version && ld8(w->seq_at) == w->seq &&
+           ld8(w->space_at) == w->space && !st->s->lost;
+}
+
 FRIDGE_API fr_status hot_incr(store *st, uint32_t db, span name, int64_t by, int64_t *out, bool wait, fr_error *err);
 FRIDGE_API fr_status hot_cas(store *st, uint32_t db, span name, span expected, span desired, int *outcome, bool wait,
                              fr_error *err);

@@ -9,6 +9,7 @@ Leaves out: the hot methods (`fridge._hot`) and the commands' Python signatures 
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,6 +17,7 @@ from fridge import _hot, errors
 from fridge._native import error_class, ffi, lib, text
 
 if TYPE_CHECKING:  # imported when the first segment is opened: `import fridge` stays quick
+    from fridge.aio import Bell
     from fridge.local import LocalClient
     from fridge.reply import Reply
     from fridge.segment import Segment
@@ -147,6 +149,7 @@ class Commands(_hot.Segment):
         self._decode = decode_responses
         self._idle: list[LocalClient] = []
         self._client_class = local_client()
+        self._bells: dict[int, Bell] = {}  # by pid: a child of fork makes its own
         super().__init__(int(ffi.cast("uintptr_t", segment.store)), db, decode_responses)
 
     def _run(self, *words: bytes) -> Reply:
@@ -180,9 +183,16 @@ class Commands(_hot.Segment):
     def close(self) -> None:
         """Unmap the segment. Data stays; calls on this handle fail with ClosedError. Closing twice is harmless."""
         if not self.closed:
+            if self._bells:
+                self._stop_bell()
             self._drop_idle()
             self._close()  # unmaps when the last call of another thread is done
             self._drop_idle()
+
+    def _stop_bell(self) -> None:
+        bell = self._bells.pop(os.getpid(), None)
+        if bell is not None:
+            bell.stop()
 
     def _drop_idle(self) -> None:
         while self._idle:

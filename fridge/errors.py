@@ -102,6 +102,18 @@ class WaitTimeoutError(FridgeError, TimeoutError):
     """What was waited for did not happen in time."""
 
 
+class NotPublishedError(WaitTimeoutError):
+    """Nothing was published under this name in time."""
+
+
+class NotPublishableError(ArgumentError, TypeError):
+    """A value that JSON does not know; the message has the path to it."""
+
+
+class VarsFormatError(FridgeError, ValueError):
+    """The key holds something else than a published snapshot, which is a JSON object."""
+
+
 # --- the segment ---------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from fridge.commands import Commands, Key, Value, encode, encode_key
 from fridge.errors import ArgumentError
+from fridge.waiting import Deadline, key_version, wait_for_change
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -284,6 +285,34 @@ class Keys(Commands):
         while cursor:
             cursor, keys = self.scan(max(cursor, 0), match, count, _type)
             yield from keys
+
+    def version(self, name: Key) -> int:
+        """Return the version of a key of any kind, which every change of it renews; of an absent one, what stands for absence.
+
+        Example:
+            >>> f.wait("h", f.version("h"))  # the next change of a hash  # doctest: +SKIP
+        """
+        return key_version(self, self._db, encode_key(name))[0]
+
+    def wait(self, name: Key, version: int, timeout: float | None = None) -> int | None:
+        """Sleep until a key is changed by anybody, through any door: set, deleted, or expired.
+
+        Nothing polls: the thread sleeps in the kernel, without the GIL. For an absent key the version stands for many
+        absent keys, so the wait may end when one of those is deleted: look, and wait again.
+
+        Args:
+            name: the key.
+            version: what `get_versioned` or `version` gave. If it is out of date already, the wait ends at once.
+            timeout: seconds; None for no end.
+
+        Returns:
+            The key's new version; None when the time is up.
+
+        Example:
+            >>> value, version = f.get_versioned("config")  # doctest: +SKIP
+            >>> f.wait("config", version, timeout=1.0)  # doctest: +SKIP
+        """
+        return wait_for_change(self, self._db, encode_key(name), version, Deadline(timeout))
 
     def randomkey(self) -> Text | None:
         """Return some key, None when there is none."""

@@ -9,9 +9,9 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from fridge._native import lib, text
-from fridge.hashes import Hashes
 from fridge.schema import Schema
 from fridge.table import Table
+from fridge.vars import Published
 
 if TYPE_CHECKING:
     from fridge.counter import Counter
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_CAPACITY = 1024  # rows of a table whose capacity is not given
 
 
-class Store(Hashes):
+class Store(Published):
     """An open segment.
 
     Data lives in the segment, not in the handle: every process that opens the same path sees the same keys. Handles are
@@ -56,6 +56,7 @@ class Store(Hashes):
                  decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
         if mode not in ("rw", "r"):
             raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
+        from fridge import aio, snapshots  # noqa: F401  (here, so that no call has to import: commands.local_client)
         from fridge import path as paths  # here, so that `import fridge` stays quick
         from fridge.segment import Segment
 

@@ -20,12 +20,14 @@ typedef struct SegmentObject {
     long users;
     uint32_t db;
     bool decode; /* bytes go out as str */
+    PyObject *snapshots; /* name -> Snapshot of a published var; NULL until the first: vars.c */
 } SegmentObject;
 
 extern PyTypeObject *segment_type, *table_type, *counter_type;
 int segment_add(PyObject *module);
 int table_add(PyObject *module);
 int counter_add_type(PyObject *module);
+int snapshot_add(PyObject *module);
 
 /* The methods of a SegmentObject that keys.c and hashes.c hold. */
 typedef PyObject *(*fast_method)(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
@@ -39,6 +41,11 @@ typedef PyObject *(*fast_method)(PyObject *self, PyObject *const *args, Py_ssize
 PyObject *fail_status(fr_status status, const fr_error *err);
 PyObject *fail_text(fr_status status, const char *format, ...);
 PyObject *fail_closed(void);
+
+/* --- calls ---------------------------------------------------------------------------------------------------------- */
+
+/* hand_on calls self.<name>(*args, **named): what is not hot is written in Python. */
+PyObject *hand_on(PyObject *self, const char *name, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
 
 /* --- arguments ---------------------------------------------------------------------------------------------------- */
 

@@ -5,21 +5,6 @@
 
 #define SELF SegmentObject *self = (SegmentObject *)o
 
-/* hand_on calls self.<name>(*args, **named). */
-static PyObject *hand_on(PyObject *o, const char *name, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
-    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
-    PyObject *method = PyObject_GetAttrString(o, name), *out = NULL;
-    PyObject *tuple = PyTuple_New(nargs), *dict = named ? PyDict_New() : NULL;
-    bool ok = method && tuple && (!named || dict);
-    for (Py_ssize_t i = 0; ok && i < nargs; i++) PyTuple_SetItem(tuple, i, Py_NewRef(args[i]));
-    for (Py_ssize_t i = 0; ok && i < named; i++) ok = PyDict_SetItem(dict, PyTuple_GetItem(names, i), args[nargs + i]) == 0;
-    if (ok) out = PyObject_Call(method, tuple, dict);
-    Py_XDECREF(method);
-    Py_XDECREF(tuple);
-    Py_XDECREF(dict);
-    return out;
-}
-
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
 PyObject *keys_get(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {

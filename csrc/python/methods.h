@@ -17,6 +17,10 @@ METHOD(hashes_get);
 METHOD(hashes_set);
 METHOD(hashes_incr);
 METHOD(hashes_cas);
+METHOD(vars_get);
+PyObject *vars_snapshot(PyObject *self, PyObject *name);
+PyObject *vars_keep(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *vars_kept(PyObject *self, PyObject *name);
 
 #define KEY_METHODS                                                                                                    \
     FAST("get", keys_get, "get(name)\n--\n\nReturn the value of a key, or None."),                                     \
@@ -47,5 +51,13 @@ METHOD(hashes_cas);
         FAST("hincrby", hashes_incr, "hincrby(name, key, amount=1)\n--\n\nAdd to a field and return the sum."),        \
         FAST("hcas", hashes_cas,                                                                                       \
              "hcas(name, key, expected, new)\n--\n\nSet a field to new if it holds expected. Return whether it was set.")
+
+#define VARS_METHODS                                                                                                   \
+    FAST("get_vars", vars_get,                                                                                         \
+         "get_vars(scope, timeout=30.0)\n--\n\nReturn a published snapshot: the same dict as long as nothing newer "    \
+         "is published. Waits until there is one."),                                                                   \
+        {"_snapshot", vars_snapshot, METH_O, "Read a var: a Snapshot, or None when there is none."},                   \
+        {"_keep", (PyCFunction)(void (*)(void))vars_keep, METH_FASTCALL, "_keep(name, snapshot, value): what get_vars returns."}, \
+        {"_kept", vars_kept, METH_O, "The Snapshot that is kept for a name, or None."}
 
 #endif

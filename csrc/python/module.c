@@ -149,6 +149,22 @@ int arg_int64(const char *what, PyObject *o, int64_t standard, int64_t *out) {
     return FR_UNLIKELY(*out == -1) && PyErr_Occurred() ? -1 : 0;
 }
 
+/* --- calls --------------------------------------------------------------------------------------------------------- */
+
+PyObject *hand_on(PyObject *o, const char *name, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    PyObject *method = PyObject_GetAttrString(o, name), *out = NULL;
+    PyObject *tuple = PyTuple_New(nargs), *dict = named ? PyDict_New() : NULL;
+    bool ok = method && tuple && (!named || dict);
+    for (Py_ssize_t i = 0; ok && i < nargs; i++) PyTuple_SetItem(tuple, i, Py_NewRef(args[i]));
+    for (Py_ssize_t i = 0; ok && i < named; i++) ok = PyDict_SetItem(dict, PyTuple_GetItem(names, i), args[nargs + i]) == 0;
+    if (ok) out = PyObject_Call(method, tuple, dict);
+    Py_XDECREF(method);
+    Py_XDECREF(tuple);
+    Py_XDECREF(dict);
+    return out;
+}
+
 /* --- results ------------------------------------------------------------------------------------------------------ */
 
 /* Where the bytes of a bytes object begin. The limited API tells by a call for each object; it is the same for all. */
@@ -239,7 +255,10 @@ static PyMethodDef functions[] = {
 };
 
 static int module_exec(PyObject *module) {
-    return measure_bytes() < 0 || segment_add(module) < 0 || table_add(module) < 0 || counter_add_type(module) < 0 ? -1 : 0;
+    return measure_bytes() < 0 || segment_add(module) < 0 || table_add(module) < 0 || counter_add_type(module) < 0 ||
+                   snapshot_add(module) < 0
+               ? -1
+               : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

@@ -49,6 +49,7 @@ static void segment_dealloc(PyObject *o) {
     PyTypeObject *type = Py_TYPE(o);
     self->st = NULL;
     close_owned(self);
+    Py_XDECREF(self->snapshots);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(o);
     Py_DECREF(type);
@@ -98,6 +99,7 @@ static PyGetSetDef properties[] = {
 static PyMethodDef methods[] = {
     KEY_METHODS,
     HASH_METHODS,
+    VARS_METHODS,
     {"_close", segment_close_method, METH_NOARGS, "Unmap, once no other thread is in a call."},
     {"_hold", segment_hold, METH_NOARGS, "Return the store's address and keep it open until _release()."},
     {"_release", segment_release, METH_NOARGS, "Undo one _hold()."},

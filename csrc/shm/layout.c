@@ -98,6 +98,7 @@ static bool shrink(geometry *g, const layout *l) {
     if (g->slots > 32 && stats >= counts) g->slots /= 2;
     else if (g->spaces > 64 && counts >= latches) g->spaces /= 2, g->tables /= 2;
     else if (g->stripes > 8 && latches + counts >= stats) g->stripes /= 2;
+    else if (g->notify_words > 1024) g->notify_words /= 2;
     else if (g->slots > 16) g->slots /= 2;
     else if (g->stat_cells > 512) g->stat_cells /= 2;
     else if (g->notify_words > 256) g->notify_words /= 2;
@@ -108,7 +109,7 @@ static bool shrink(geometry *g, const layout *l) {
 
 geometry layout_default(uint64_t max_size) {
     geometry g = {.max_size = max_size & ~UINT64_C(4095), .page_size = 4096, .stripes = 64, .slots = 256,
-                  .journal_records = 30, .spaces = 1024, .tables = 256, .notify_words = 1024, .access_bytes = 4096,
+                  .journal_records = 30, .spaces = 1024, .tables = 256, .notify_words = 16384, .access_bytes = 4096,
                   .stat_cells = 1024};
     while (g.access_bytes < 1u << 30 && (uint64_t)g.access_bytes * 2 <= max_size / 256) g.access_bytes *= 2;
     layout l;

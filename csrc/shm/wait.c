@@ -12,15 +12,17 @@
 #define SLEEPER UINT64_C(1)
 #define DOORBELLS (UINT64_MAX << 32)
 #define MARKS (SLEEPER | DOORBELLS)
-#define SEVERAL UINT64_C(1)
 #define UNMARKED_MS 10u
 
 static cell16 *entry_of(segment *s, uint64_t hash) {
     return SEG_AT(s, s->l.notify, cell16) + (hash & (s->g.notify_words - 1));
 }
 
-/* 0 and SEVERAL are no hashes. */
-static uint64_t tag_of(uint64_t hash) { return hash < 2 ? hash + 2 : hash; }
+/* A key's bits of the filter; entry_of uses the hash's low ones. */
+static uint64_t bits_of(uint64_t hash) {
+    return UINT64_C(1) << (hash >> 58) | UINT64_C(1) << (hash >> 52 & 63) | UINT64_C(1) << (hash >> 46 & 63) |
+           UINT64_C(1) << (hash >> 40 & 63);
+}
 
 static uint32_t *futex_of(uint64_t *word) { return (uint32_t *)word; } /* the low half: little-endian */
 
@@ -34,8 +36,7 @@ static uint64_t mark(segment *s, uint64_t hash, uint64_t bit) {
     if (!ld8(&segment_super(s)->doorbells)) st8(&segment_super(s)->doorbells, 1);
     cell16 seen = {ld8(&entry->value), ld8(&entry->state)}, want;
     do {
-        bool alone = !(seen.value & MARKS) || seen.state == tag_of(hash);
-        want = (cell16){seen.value | bit, alone ? tag_of(hash) : SEVERAL};
+        want = (cell16){seen.value | bit, (seen.value & MARKS ? seen.state : 0) | bits_of(hash)};
     } while (!cas16(entry, &seen, want));
     return want.value;
 }
@@ -60,9 +61,11 @@ enum wait_result wait_sleep(const wait_point *p, uint64_t ms) {
     return errno == EINTR ? WAIT_INTERRUPTED : WAIT_TIMEOUT;
 }
 
-void wait_mark_doorbell(segment *s, uint64_t hash) {
-    if (!s->readonly && s->me->word) mark(s, hash, UINT64_C(1) << (32 + s->me->slot % 32));
+uint32_t wait_mark_doorbell(segment *s, uint64_t hash) {
+    return (uint32_t)mark(s, hash, UINT64_C(1) << (32 + s->me->slot % 32)) >> 1;
 }
+
+bool wait_rung(segment *s, uint64_t hash, uint32_t count) { return (uint32_t)ld8(&entry_of(s, hash)->value) >> 1 != count; }
 
 wait_point wait_doorbell(segment *s) {
     uint32_t *futex = futex_of(&segment_proc(s, s->me->slot)->doorbell);
@@ -99,8 +102,7 @@ static void ring(segment *s, cell16 *entry) {
 void wait_ring(segment *s, uint64_t hash) {
     cell16 *entry = entry_of(s, hash);
     if (!(ld8(&entry->value) & MARKS)) return;
-    uint64_t tag = ld8(&entry->state);
-    if (tag == SEVERAL || tag == tag_of(hash)) ring(s, entry);
+    if ((ld8(&entry->state) & bits_of(hash)) == bits_of(hash)) ring(s, entry);
 }
 
 void wait_ring_all(segment *s) {

@@ -241,13 +241,15 @@ fr_status key_lookup(store *st, txn *t, const key *k, found *f) {
     return FR_OK;
 }
 
+uint64_t found_version(txn *t, const found *f) {
+    return FR_UNLIKELY(!f->exists && f->dead) ? txn_ld(t, f->dead) | 1 : f->version;
+}
+
 fr_status key_version(store *st, txn *t, const key *k, uint64_t *version, bool *exists) {
     found f;
     fr_status status = key_find(st, t, k, &f);
-    *version = f.version;
+    *version = status == FR_OK ? found_version(t, &f) : 0;
     *exists = f.exists;
-    /* Made since it was last asked for, then expired or flushed, and not reclaimed yet: not the absence that it was. */
-    if (status == FR_OK && !f.exists && f.dead) *version = txn_ld(t, f.dead);
     return status;
 }
 

@@ -31,7 +31,10 @@ fr_status key_find(store *st, txn *t, const key *k, found *f);
 /* key_lookup is key_find for reading commands: it counts a hit or a miss and touches the access byte. */
 fr_status key_lookup(store *st, txn *t, const key *k, found *f);
 
+/* key_version: what stands for the key as it is. Of a key that expired or was flushed and is not reclaimed yet, its last
+ * version made odd: neither what it was, nor the absence before it. found_version: the same of a key that was found. */
 fr_status key_version(store *st, txn *t, const key *k, uint64_t *version, bool *exists);
+uint64_t found_version(txn *t, const found *f);
 
 /* key_delete removes a key. Writes. */
 fr_status key_delete(store *st, txn *t, const key *k, bool *existed);

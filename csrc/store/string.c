@@ -126,7 +126,7 @@ static bool value_is(txn *t, const value *v, span bytes) {
 /* --- SET ------------------------------------------------------------------------------------------------------------- */
 
 static bool set_allowed(txn *t, const set_options *o, const found *f, const value *old) {
-    if (o->check_version && f->version != o->version) return false;
+    if (o->check_version && found_version(t, f) != o->version) return false;
     switch (o->condition) {
     case SET_NX: return !f->exists;
     case SET_XX: return f->exists;

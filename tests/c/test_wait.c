@@ -24,7 +24,7 @@ static void nobody_waits_costs_nothing(void) {
 
 static void a_ring_wakes_its_key_only(void) {
     segment *s = fresh();
-    uint64_t other = 7 + s->g.notify_words; /* shares the entry */
+    uint64_t other = 7 | UINT64_C(0xfedcba) << 40; /* shares the entry */
     wait_point p = wait_mark(s, 7);
     wait_ring(s, other);
     CHECK(!rung(&p));
@@ -42,7 +42,7 @@ static void a_ring_wakes_its_key_only(void) {
 
 static void two_keys_of_an_entry_are_both_woken(void) {
     segment *s = fresh();
-    uint64_t other = 7 + s->g.notify_words;
+    uint64_t other = 7 | UINT64_C(0xfedcba) << 40;
     wait_point a = wait_mark(s, 7), b = wait_mark(s, other);
     wait_ring(s, other);
     CHECK(rung(&a) && rung(&b)); /* a hint too many for the first */
@@ -53,13 +53,26 @@ static void two_keys_of_an_entry_are_both_woken(void) {
     segment_close(s);
 }
 
-static void hashes_that_look_like_tags(void) {
+static void every_hash_rings_for_itself(void) {
     segment *s = fresh();
-    for (uint64_t hash = 0; hash < 4; hash++) {
+    uint64_t hash = 0;
+    for (int i = 0; i < 1000; i++, hash = hash * UINT64_C(6364136223846793005) + 1442695040888963407) {
         wait_point p = wait_mark(s, hash);
         wait_ring(s, hash);
         CHECK(rung(&p));
     }
+    segment_close(s);
+}
+
+static void others_ring_seldom(void) {
+    segment *s = fresh();
+    uint64_t hash = 1, rings = 0;
+    for (int i = 0; i < 1000000; i++, hash = hash * UINT64_C(6364136223846793005) + 1442695040888963407) {
+        wait_point p = wait_mark(s, 7 | UINT64_C(0x123456) << 40);
+        wait_ring(s, (hash & ~UINT64_C(7)) | 7); /* the same entry each time */
+        rings += rung(&p);
+    }
+    CHECK(rings < 60); /* 15 are to be expected */
     segment_close(s);
 }
 
@@ -83,11 +96,16 @@ static void sleep_times_out_and_wakes_late_sleepers_at_once(void) {
 static void doorbell_of_this_process(void) {
     segment *s = fresh();
     wait_point bell = wait_doorbell(s);
-    wait_mark_doorbell(s, 7);
+    uint32_t count = wait_mark_doorbell(s, 7);
     wait_ring(s, 8);
-    CHECK(!rung(&bell));
+    CHECK(!rung(&bell) && !wait_rung(s, 7, count));
+    wait_mark(s, 7); /* another sleeper's mark is no ring */
+    CHECK(!wait_rung(s, 7, count));
     wait_ring(s, 7);
-    CHECK(rung(&bell));
+    CHECK(rung(&bell) && wait_rung(s, 7, count));
+    wait_mark_doorbell(s, 7); /* of another process whose slot has the same bit */
+    CHECK(wait_rung(s, 7, count));
+    wait_ring(s, 7);
     bell = wait_doorbell(s);
     wait_ring(s, 7); /* the mark is used up */
     CHECK(!rung(&bell));
@@ -132,7 +150,8 @@ int main(void) {
     RUN(nobody_waits_costs_nothing);
     RUN(a_ring_wakes_its_key_only);
     RUN(two_keys_of_an_entry_are_both_woken);
-    RUN(hashes_that_look_like_tags);
+    RUN(every_hash_rings_for_itself);
+    RUN(others_ring_seldom);
     RUN(ring_all);
     RUN(sleep_times_out_and_wakes_late_sleepers_at_once);
     RUN(doorbell_of_this_process);
