@@ -57,7 +57,10 @@ static fr_status do_version(store *st, txn *t, call *c) {
 static fr_status do_release(store *st, txn *t, call *c) { return lock_release(st, t, &c->k, c->token, &c->flag); }
 static fr_status do_force(store *st, txn *t, call *c) { return lock_force(st, t, &c->k, &c->flag); }
 static fr_status do_leave(store *st, txn *t, call *c) { return lock_leave(st, t, &c->k, c->token, &c->flag); }
-static fr_status do_lease(store *st, txn *t, call *c) { return lock_lease(st, t, &c->k, c->token, c->ms, c->add, &c->flag); }
+static fr_status do_lease(store *st, txn *t, call *c) {
+    return c->add ? lock_extend(st, t, &c->k, c->token, (int64_t)c->ms, true, &c->flag)
+                  : lock_lease(st, t, &c->k, c->token, c->ms, &c->flag);
+}
 static fr_status do_facts(store *st, txn *t, call *c) { return lock_facts(st, t, &c->k, &c->flag, &c->o, &c->expiry); }
 static fr_status do_publish(store *st, txn *t, call *c) {
     return var_publish(st, t, &c->k, c->bytes, &c->flag, &c->version);

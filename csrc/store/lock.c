@@ -265,14 +265,36 @@ static fr_status has_token(store *st, txn *t, const key *k, span token, found *f
     return FR_OK;
 }
 
-fr_status lock_lease(store *st, txn *t, const key *k, span token, uint64_t ms, bool add, bool *done) {
+/* The end of a grant, moved; one that is past ends it, and lets the next in. */
+static fr_status end_at(store *st, txn *t, const key *k, span token, uint64_t at, bool *done) {
+    bool changed;
+    return at <= t->now_ms ? lock_release(st, t, k, token, done) : key_expire(st, t, k, at, 0, &changed);
+}
+
+fr_status lock_lease(store *st, txn *t, const key *k, span token, uint64_t ms, bool *done) {
+    found f;
+    fr_status status = has_token(st, t, k, token, &f, done);
+    return status == FR_OK && *done ? end_at(st, t, k, token, t->now_ms + ms, done) : status;
+}
+
+fr_status lock_extend(store *st, txn *t, const key *k, span token, int64_t ms, bool add, bool *done) {
     found f;
     fr_status status = has_token(st, t, k, token, &f, done);
     if (status != FR_OK || !*done) return status;
-    *done = !add || f.expiry != NO_EXPIRY;
-    if (!*done) return FR_OK;
-    bool changed;
-    return key_expire(st, t, k, (add ? f.expiry : t->now_ms) + ms, 0, &changed);
+    *done = f.expiry != NO_EXPIRY;
+    int64_t at = (int64_t)(add ? f.expiry : t->now_ms) + ms;
+    return *done ? end_at(st, t, k, token, at > 0 ? (uint64_t)at : 0, done) : FR_OK;
+}
+
+fr_status lock_named(store *st, txn *t, const key *k, bool *is_lock) {
+    found f;
+    owners o;
+    *is_lock = false;
+    fr_status status = key_find(st, t, k, &f);
+    if (status != FR_OK || !f.exists || f.kind != KIND_STRING || !(META_FLAGS(f.meta) & FLAG_OWNER)) return status;
+    head h = {f.off, f.version, f.meta, f.expiry};
+    *is_lock = owners_read(t, &h, &o) && o.role == ROLE_LOCK;
+    return FR_OK;
 }
 
 fr_status lock_facts(store *st, txn *t, const key *k, bool *held, owners *out, uint64_t *expiry) {

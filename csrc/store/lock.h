@@ -56,9 +56,14 @@ fr_status lock_release(store *st, txn *t, const key *k, span token, bool *done);
 fr_status lock_force(store *st, txn *t, const key *k, bool *done);
 fr_status lock_leave(store *st, txn *t, const key *k, span token, bool *granted);
 
-/* lock_lease gives the exclusive holder of this token a new end: ms from now, or, `add`, ms after the present one (only when
- * it has one). Strings without a trailer count as locks. *done false: another token, or nothing to add to. Writes. */
-fr_status lock_lease(store *st, txn *t, const key *k, span token, uint64_t ms, bool add, bool *done);
+/* lock_lease gives the holder of this token a new end, ms from now; lock_extend does so only when there is an end, and puts ms
+ * behind it (add) or counts from now. Strings without a trailer count as locks. An end that is past ends the grant. *done
+ * false: another token, or no end to move. Write. */
+fr_status lock_lease(store *st, txn *t, const key *k, span token, uint64_t ms, bool *done);
+fr_status lock_extend(store *st, txn *t, const key *k, span token, int64_t ms, bool add, bool *done);
+
+/* lock_named: is the key a lock, with a trailer? Any mode. */
+fr_status lock_named(store *st, txn *t, const key *k, bool *is_lock);
 
 /* lock_facts reads a lock's holders and waiters; *held false: it is free. The trailer of a plain string is made up: one
  * holder with identity 0. Any mode. */

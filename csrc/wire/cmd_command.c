@@ -46,7 +46,7 @@ static void answer_type(context *c, const char *name, const char *type, size_t p
 }
 
 /* answer_key_spec prints one spec of `access`: "RW access#note". */
-static void answer_key_spec(context *c, span access, int index, int last, int step) {
+static void answer_key_spec(context *c, enum keys_kind kind, span access, int index, int last, int step) {
     char flags[96], note[96];
     const char *hash = memchr(access.p, '#', access.n);
     size_t flags_n = hash ? (size_t)(hash - access.p) : access.n;
@@ -60,6 +60,14 @@ static void answer_key_spec(context *c, span access, int index, int last, int st
     reply_text(c->out, "flags");
     answer_words(c, flags, false);
     answer_type(c, "begin_search", "index", 1);
+    if (kind == KEYS_COUNTED) {
+        answer_pair(c, "index", index - 1);
+        answer_type(c, "find_keys", "keynum", 3);
+        answer_pair(c, "keynumidx", 0);
+        answer_pair(c, "firstkey", 1);
+        answer_pair(c, "keystep", step);
+        return;
+    }
     answer_pair(c, "index", index);
     answer_type(c, "find_keys", "range", 3);
     answer_pair(c, "lastkey", last);
@@ -74,7 +82,7 @@ static void answer_key_specs(context *c, const command *row) {
     bool several = strchr(text, ';');
     while (next_word(&text, ';', &access)) {
         int last = several ? 0 : row->last < 0 ? row->last : row->last - row->first;
-        answer_key_spec(c, access, row->first + (int)n, last, row->step);
+        answer_key_spec(c, row->keys, access, row->first + (int)n, last, row->step);
         n++;
     }
     reply_close(c->out, mark, '~', n);
@@ -97,9 +105,10 @@ static void answer_row(context *c, const command *row) {
     reply_text(c->out, row->name);
     reply_int(c->out, row->arity);
     answer_words(c, f.flags, false);
-    reply_int(c->out, row->first);
-    reply_int(c->out, row->last);
-    reply_int(c->out, row->step);
+    bool fixed = row->keys != KEYS_COUNTED;
+    reply_int(c->out, fixed ? row->first : 0);
+    reply_int(c->out, fixed ? row->last : 0);
+    reply_int(c->out, fixed ? row->step : 0);
     answer_words(c, f.categories, false);
     answer_words(c, row->tips, true);
     answer_key_specs(c, row);
@@ -233,7 +242,7 @@ fr_status cmd_command_getkeys(context *c) {
     if (!row) return fail(c, FR_ARGUMENT, "Invalid command specified");
     if (!row->first) return fail(c, FR_ARGUMENT, "The command has no key arguments");
     if (!command_fits(row, argc)) return fail(c, FR_ARGUMENT, "Invalid number of arguments specified for command");
-    if (!command_key_range(row, argc, &first, &last, &step))
+    if (!command_key_range(row, c->argv + 2, argc, &first, &last, &step))
         return fail(c, FR_ARGUMENT, "Invalid arguments specified for command");
     reply_array(c->out, (last - first) / step + 1);
     for (uint32_t i = first; i <= last; i += step) reply_bulk(c->out, c->argv[2 + i]);

@@ -231,7 +231,7 @@ static fr_status exec_stripes(struct exec *x) {
         uint32_t db;
         if (command_number(c->cmd) == COMMAND_select && arg_db(c, 1, &db) == FR_OK) s->db = db;
         if (command_route(c) != FR_OK) continue; /* it will fail by itself */
-        if (!c->key_count && c->cmd->flags & (C_WRITE | C_READONLY)) store_all_stripes(c->st, &s->stripes);
+        if (!c->key_count && c->cmd->flags & (C_WRITE | C_READONLY | C_SCRIPT)) store_all_stripes(c->st, &s->stripes);
         for (uint32_t k = 0; k < c->key_count; k++) stripe_set_add(&s->stripes, c->keys[k].stripe);
     }
     s->db = x->db;

@@ -114,11 +114,21 @@ uint32_t command_categories(const command *row) {
 
 /* --- keys -------------------------------------------------------------------------------------------------------- */
 
-bool command_key_range(const command *row, uint32_t argc, uint32_t *first, uint32_t *last, uint32_t *step) {
+/* As many keys as the argument before the first one says. */
+static bool counted_keys(const span *argv, uint32_t argc, uint32_t first, uint32_t *last) {
+    int64_t n;
+    if (first > argc || !text_int64(argv[first - 1], &n) || n < 1 || n > (int64_t)(argc - first)) return false;
+    *last = first + (uint32_t)n - 1;
+    return true;
+}
+
+bool command_key_range(const command *row, const span *argv, uint32_t argc, uint32_t *first, uint32_t *last,
+                       uint32_t *step) {
     if (!row->first) return false;
     *first = (uint32_t)row->first;
-    *last = row->last < 0 ? argc + (uint32_t)row->last : (uint32_t)row->last;
     *step = (uint32_t)row->step;
+    if (FR_UNLIKELY(row->keys == KEYS_COUNTED)) return counted_keys(argv, argc, *first, last);
+    *last = row->last < 0 ? argc + (uint32_t)row->last : (uint32_t)row->last;
     return *last >= *first && *last < argc;
 }
 
@@ -153,13 +163,13 @@ static fr_status route_pair(context *c) {
 fr_status command_route(context *c) {
     uint32_t first, last, step;
     c->key_count = 0;
-    if (!command_key_range(c->cmd, c->argc, &first, &last, &step)) return FR_OK;
+    if (!command_key_range(c->cmd, c->argv, c->argc, &first, &last, &step)) return FR_OK;
     if (!make_room(c->s, (last - first) / step + 2)) return FR_OOM;
     for (uint32_t i = first; i <= last; i += step) {
         fr_status status = key_route(c->st, c->db, c->argv[i], &c->keys[c->key_count++], c->err);
         if (FR_UNLIKELY(status != FR_OK)) return status;
     }
-    return FR_UNLIKELY(c->cmd->keys != KEYS_RANGE) ? route_pair(c) : FR_OK;
+    return FR_UNLIKELY(c->cmd->keys == KEYS_COPY || c->cmd->keys == KEYS_MOVE) ? route_pair(c) : FR_OK;
 }
 
 #define LATCH_WAIT_MS 1 /* session_feed never blocks longer; the session is parked instead */
@@ -208,11 +218,11 @@ static fr_status execute(context *c) {
     c->attempt = 0;
     c->key_count = 0;
     c->t = NULL;
-    if (!(flags & (C_WRITE | C_READONLY)) || flags & C_DIRECT) return c->cmd->run(c);
+    if (!(flags & (C_WRITE | C_READONLY | C_SCRIPT)) || flags & C_DIRECT) return c->cmd->run(c);
     fr_status status = command_route(c);
     if (FR_UNLIKELY(status != FR_OK)) return status;
     if (flags & C_QUICK && FR_LIKELY((status = string_quick(c)) != FR_RETRY)) return status;
-    if (!(flags & C_WRITE)) {
+    if (!(flags & (C_WRITE | C_SCRIPT))) {
         status = store_read(c->st, c->now, NULL, run_op, c, c->err);
         if (FR_LIKELY(status != FR_BUSYREAD)) return status;
     }

@@ -11,8 +11,10 @@
 /* Flags of a row: Redis's in the order in which COMMAND shows them, then ours, which it does not show. */
 #define COMMAND_FLAGS(X)                                                                                               \
     X(WRITE, "write") X(READONLY, "readonly") X(DENYOOM, "denyoom") X(ADMIN, "admin") X(NOSCRIPT, "noscript")          \
-    X(LOADING, "loading") X(STALE, "stale") X(SKIP_SLOWLOG, "skip_slowlog") X(FAST, "fast") X(NO_AUTH, "no_auth")      \
-    X(NO_MULTI, "no_multi") X(ALLOW_BUSY, "allow_busy") X(HOST, NULL) X(CONTAINER, NULL) X(DIRECT, NULL) X(QUICK, NULL)
+    X(LOADING, "loading") X(STALE, "stale") X(SKIP_MONITOR, "skip_monitor") X(SKIP_SLOWLOG, "skip_slowlog")            \
+    X(FAST, "fast") X(NO_AUTH, "no_auth") X(NO_MANDATORY_KEYS, "no_mandatory_keys") X(NO_MULTI, "no_multi")            \
+    X(MOVABLEKEYS, "movablekeys") X(ALLOW_BUSY, "allow_busy")                                                          \
+    X(HOST, NULL) X(CONTAINER, NULL) X(DIRECT, NULL) X(QUICK, NULL) X(SCRIPT, NULL)
 enum command_flag_bit {
 #define X(name, text) C_BIT_##name,
     COMMAND_FLAGS(X)
@@ -27,7 +29,8 @@ enum command_flag {
 /* ACL categories in the order in which COMMAND shows them. */
 #define COMMAND_CATEGORIES(X)                                                                                          \
     X(KEYSPACE, "keyspace") X(READ, "read") X(WRITE, "write") X(HASH, "hash") X(STRING, "string") X(ADMIN, "admin")    \
-    X(FAST, "fast") X(SLOW, "slow") X(DANGEROUS, "dangerous") X(CONNECTION, "connection") X(TRANSACTION, "transaction")
+    X(FAST, "fast") X(SLOW, "slow") X(DANGEROUS, "dangerous") X(CONNECTION, "connection") X(TRANSACTION, "transaction")   \
+    X(SCRIPTING, "scripting")
 enum command_category_bit {
 #define X(name, text) A_BIT_##name,
     COMMAND_CATEGORIES(X)
@@ -39,7 +42,7 @@ enum command_category {
 #undef X
 };
 
-enum keys_kind { KEYS_RANGE, KEYS_COPY, KEYS_MOVE };
+enum keys_kind { KEYS_RANGE, KEYS_COPY, KEYS_MOVE, KEYS_COUNTED };
 
 typedef struct command {
     const char *name;
@@ -82,8 +85,9 @@ static inline bool command_fits(const command *row, uint32_t argc) {
 /* command_categories: all ACL categories, those that follow from flags included. */
 uint32_t command_categories(const command *row);
 
-/* command_key_range: first, last and step for this many arguments; false when it has no keys. */
-bool command_key_range(const command *row, uint32_t argc, uint32_t *first, uint32_t *last, uint32_t *step);
+/* command_key_range: first, last and step for these arguments; false when it has no keys. */
+bool command_key_range(const command *row, const span *argv, uint32_t argc, uint32_t *first, uint32_t *last,
+                       uint32_t *step);
 
 /* command_route routes the keys of c->cmd into c->keys (growing the session's array). */
 fr_status command_route(context *c);

@@ -20,7 +20,8 @@ static fr_status do_force(store *st, txn *t, op *o) { return lock_force(st, t, &
 static fr_status do_leave(store *st, txn *t, op *o) { return lock_leave(st, t, &o->k, o->value, &o->flag); }
 static fr_status do_look(store *st, txn *t, op *o) { return lock_look(st, t, &o->k, o->value, &o->flag); }
 static fr_status do_lease(store *st, txn *t, op *o) {
-    return lock_lease(st, t, &o->k, o->value, (uint64_t)o->by, o->outcome != 0, &o->flag);
+    return o->outcome ? lock_extend(st, t, &o->k, o->value, o->by, true, &o->flag)
+                      : lock_lease(st, t, &o->k, o->value, (uint64_t)o->by, &o->flag);
 }
 static fr_status do_facts(store *st, txn *t, op *o) {
     ask *a = (ask *)o;

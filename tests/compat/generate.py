@@ -8,11 +8,13 @@ names that redis-server gives its arguments; ``SPECIAL`` holds the few commands 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
+from redis.lock import Lock
 
 from fridge._native import ffi, lib
 from fridge.reply import Replies, request
@@ -136,8 +138,15 @@ NOT_QUEUED = frozenset({"shutdown", "monitor", "client|reply"})
 #: is driven by its own directed case.
 DIRECTED_ONLY = frozenset({
     "shutdown", "monitor", "client|reply", "client|kill", "quit", "multi", "exec", "discard", "config|set", "debug",
-    "auth", "command", "command|list", "command|docs", "command|info", "info",
+    "auth", "command", "command|list", "command|docs", "command|info", "info", "eval", "evalsha", "script|load",
+    "script|flush", "script|exists",
 })  # fmt: skip
+#: The scripts that are known (csrc/wire/scripts.def), with what follows the key.
+SCRIPTS = {
+    Lock.LUA_RELEASE_SCRIPT: (),
+    Lock.LUA_EXTEND_SCRIPT: ((b"1000", b"100000", b"0", b"-5"), (b"0", b"1")),
+    Lock.LUA_REACQUIRE_SCRIPT: ((b"1000", b"100000", b"0", b"-5"),),
+}
 
 
 def _flat(arguments: Sequence[Argument]) -> list[Argument]:
@@ -428,9 +437,33 @@ def _watch(g: Generator, wanted: bytes) -> list[Piece]:
     return [(g.of(KEYS), "key") for _ in range(1 + g.below(3))]
 
 
+def _script_call(g: Generator, first: bytes, more: Sequence[Sequence[bytes]]) -> list[Piece]:
+    pieces: list[Piece] = [(first, "string"), (b"1", "integer"), (g.of(KEYS), "key"), (g.of(VALUES), "string")]
+    return pieces + [(g.of(choice), "string") for choice in more]
+
+
+def _eval(g: Generator, wanted: bytes) -> list[Piece]:
+    text, more = g.of(list(SCRIPTS.items()))
+    return _script_call(g, text.encode(), more)
+
+
+def _evalsha(g: Generator, wanted: bytes) -> list[Piece]:
+    text, more = g.of(list(SCRIPTS.items()))
+    sha = g.of((hashlib.sha1(text.encode()).hexdigest().encode(), b"0" * 40, b"nosuch"))
+    return _script_call(g, sha, more)
+
+
+def _script_load(g: Generator, wanted: bytes) -> list[Piece]:
+    return _strings(g.of(list(SCRIPTS)).encode())
+
+
+def _script_exists(g: Generator, wanted: bytes) -> list[Piece]:
+    return _strings(*(g.of((b"0" * 40, b"nosuch", b"")) for _ in range(1 + g.below(3))))
+
+
 SPECIAL: dict[str, Callable[[Generator, bytes], list[Piece]]] = {
     "client|kill": _client_kill, "client|list": _client_list, "client|reply": _client_reply, "config|get": _config_get,
     "config|set": _config_set, "command|docs": _command_names, "command|info": _command_info, "info": _info,
     "command|list": _command_list, "command|getkeys": _command_getkeys, "debug": _debug, "shutdown": _shutdown,
-    "watch": _watch,
+    "watch": _watch, "eval": _eval, "evalsha": _evalsha, "script|load": _script_load, "script|exists": _script_exists,
 }  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from fridge.reply import request
 
-from .generate import KEYS, OWN_ADDRESS, OWN_ID, OWN_LADDR, Command
+from .generate import KEYS, OWN_ADDRESS, OWN_ID, OWN_LADDR, SCRIPTS, Command
 from .normalise import Context, agree, trees_agree
 from .raw import CLOSED, Pair, Tree, Wire, Words, tree
 
@@ -41,6 +41,8 @@ class Runner:
         self.db = b"0"
         for wire in self.control:
             assert wire("FLUSHALL") == b"+OK\r\n"
+            for text in SCRIPTS:
+                assert wire("SCRIPT", "LOAD", text).startswith(b"$40")
             assert wire("CONFIG", "SET", "maxmemory-policy", "noeviction", "timeout", "0") == b"+OK\r\n"
         self.connect()
 
