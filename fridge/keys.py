@@ -314,6 +314,23 @@ class Keys(Commands):
         """
         return wait_for_change(self, self._db, encode_key(name), version, Deadline(timeout))
 
+    async def wait_async(self, name: Key, version: int, timeout: float | None = None) -> int | None:
+        """Wait until a key is changed, in an event loop: `wait` for tasks.
+
+        One thread of the process sleeps for all of them; tasks whose keys do not change are not woken.
+
+        Args:
+            name: the key.
+            version: what `get_versioned` or `version` gave.
+            timeout: seconds; None for no end.
+
+        Returns:
+            The key's new version; None when the time is up.
+        """
+        from fridge import aio  # imported when the segment was opened
+
+        return await aio.wait_for_change(self, self._db, encode_key(name), version, timeout)
+
     def randomkey(self) -> Text | None:
         """Return some key, None when there is none."""
         return self._bytes(b"RANDOMKEY")

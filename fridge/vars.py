@@ -203,6 +203,18 @@ class Scope:
             if wait_for_change(self._store, 0, self._name, version, deadline) is None:
                 return None
 
+    async def wait_async(self, timeout: float | None = None) -> Vars | None:
+        """Wait for something newer in an event loop; see `wait`."""
+        from fridge import aio  # imported when the segment was opened
+
+        deadline = Deadline(timeout)
+        while True:
+            version, values = self._look()
+            if values is not None:
+                return values
+            if await aio.wait_for_change(self._store, 0, self._name, version, deadline.left) is None:
+                return None
+
     def _look(self) -> tuple[int, Vars | None]:
         """The version to wait on, and the snapshot if this handle has not returned it yet."""
         version, exists, _ = key_version(self._store, 0, self._name)
@@ -219,14 +231,10 @@ class Scope:
             >>> async for flags in f.vars("flags").changes():  # doctest: +SKIP
             ...     print(flags)
         """
-        from fridge import aio  # imported when the segment was opened
-
         while True:
-            version, values = self._look()
-            if values is not None:
-                yield values
-            else:
-                await aio.wait_for_change(self._store, 0, self._name, version)
+            snapshot = await self.wait_async()
+            if snapshot is not None:
+                yield snapshot
 
     def __repr__(self) -> str:
         return f"<fridge.Scope {self.name!r}>"

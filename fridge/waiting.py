@@ -47,6 +47,11 @@ class Deadline:
         return max(0.0, self.at - time.monotonic())
 
     @property
+    def left(self) -> float | None:
+        """What is left, None for no end: as a timeout of another wait."""
+        return None if self.at == math.inf else self.seconds
+
+    @property
     def milliseconds(self) -> int:
         """What is left, rounded up: as libfridge takes it."""
         left = self.seconds

@@ -249,6 +249,22 @@ def test_changes_of_vars(f: fridge.Store) -> None:
     run(work())
 
 
+def test_the_methods_for_tasks(f: fridge.Store) -> None:
+    async def work() -> None:
+        flags = f.vars("flags")
+        assert await flags.wait_async(0.02) is None
+        flags.set({"n": 1})
+        assert await flags.wait_async(5) == {"n": 1}
+        version = f.version("k")
+        assert await f.wait_async("k", version, 0.02) is None
+        task = asyncio.create_task(f.wait_async("k", version, 5))
+        await asyncio.sleep(0.01)
+        f.hset("k", "f", 1)
+        assert await task == f.version("k")
+
+    run(work())
+
+
 def test_importing_starts_nothing() -> None:
     program = "import sys, threading, fridge, fridge.aio; print('asyncio' in sys.modules, threading.active_count())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
