@@ -69,3 +69,23 @@ def test_the_page_of_plots_is_the_one_that_its_results_give() -> None:
     assert page.page(report) == (folder / "README.md").read_text(), "stale: run `make plots`"
     for name in ("percentiles", "distribution", "busy", "processes", "keys"):
         assert (folder / f"{name}.svg").read_text().lstrip().startswith("<?xml"), name
+
+
+@pytest.mark.usefixtures("bench")
+def test_every_call_and_every_peer_has_its_row_the_missing_ones_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    import peers
+    import run_peers
+    from rows import Plan
+
+    class Absent(peers.Peer):
+        name, package = "absent", "a_package_that_nobody_has"
+
+    monkeypatch.setattr(run_peers, "PEERS", (peers.Fridge(), peers.Value(), Absent()))
+    report = run_peers.measure(["calls", "keys"], Plan(True), False)
+    assert [r["verb"] for r in report["calls"] if r["peer"] == "fridge" and r["busy"] == 2] == [
+        "get", "set", "incr", "delete", "cas", "hget", "hset", "hincrby", "table get", "table set", "table incr",
+        "counter increment", "counter get"]  # fmt: skip
+    for title, _, lines in run_peers.tables(report):
+        assert any(line[1] == "absent" and "a_package_that_nobody_has" in line[2] for line in lines), title
+    assert all(r["note"] for r in report["keys"] if r["peer"] == "multiprocessing.Value")
+    assert report["timer"]["percentiles"]["99.99"] > 0

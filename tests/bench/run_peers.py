@@ -1,8 +1,8 @@
 """`make bench-peers`: every call of the mmap door, and its peers', as latency, beside busy threads, processes and keys.
 
 Prints tables and writes the raw results as JSON, from which plots.py draws. All ratios are of one run. A peer that does
-not install has a line that says so. Run: ``python tests/bench/run_peers.py [--out FILE] [--quick] [--huge]
-[--only PART ...]``; some seven minutes, one with --quick; --huge adds ten million keys and some minutes.
+not install has a line that says so. Run: ``python tests/bench/run_peers.py [--out FILE] [--quick] [--ten-million]
+[--only PART ...]``; some seven minutes, one with --quick; --ten-million adds as many keys and some minutes.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def shares(plan: Plan) -> list[dict[str, Any]]:
     return [asdict(share) for peer in present() if peer.name != "dict" for share in scaling.shares(peer, seconds, counts)]
 
 
-def accesses(plan: Plan, huge: bool) -> list[dict[str, Any]]:
+def accesses(plan: Plan, ten_million: bool) -> list[dict[str, Any]]:
     """Measure random reads and writes over many keys."""
-    counts = [THOUSAND, plan.pick(MILLION, QUICK_KEYS), *([10 * MILLION] if huge else [])]
+    counts = [THOUSAND, plan.pick(MILLION, QUICK_KEYS), *([10 * MILLION] if ten_million else [])]
     seconds, fill = (0.05, 1.5) if plan.quick else (0.5, 40.0)
     rows: list[dict[str, Any]] = []
     for n in counts:
@@ -107,16 +107,16 @@ def facts() -> dict[str, Any]:
         "python": platform.python_version(),
         "libc": " ".join(platform.libc_ver()),
         "load": os.getloadavg()[0],
-        "shared memory huge pages": _first("/sys/kernel/mm/transparent_hugepage/shmem_enabled"),
+        "shared memory huge pages": _huge(processes.SHARED_MEMORY),
         "measured": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 
 
-def _first(path: str) -> str:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return "unknown"
+def _huge(folder: str) -> str:
+    """Return the huge= of the mount that is a folder; a tmpfs that does not say has none."""
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    words = next((fields[3].split(",") for fields in reversed(mounts) if fields[1] == folder), [])
+    return f"{folder} is mounted {next((word for word in words if word.startswith('huge=')), 'huge=never')}"
 
 
 def columns(lines: list[list[str]]) -> str:
@@ -141,6 +141,12 @@ def _rate(per_second: float) -> str:
 
 def _against(ours: float | None, theirs: float | None) -> str:
     return "-" if not ours or not theirs else times(theirs / ours)
+
+
+def with_missing(lines: list[list[str]], missing: dict[str, str]) -> list[list[str]]:
+    """Return a table with a row for each peer that is not here, which says why."""
+    width = len(lines[0])
+    return [*lines, *(["(none)", name, why, *[""] * (width - 3)] for name, why in missing.items())]
 
 
 def latency_title(busy: int) -> str:
@@ -188,6 +194,18 @@ def size_lines(rows: list[dict[str, Any]]) -> list[list[str]]:
     return lines
 
 
+def tables(report: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Return (title, plots, lines) of every table that the results give."""
+    found: list[tuple[str, list[str], list[list[str]]]] = []
+    if rows := report.get("calls"):
+        found += [(latency_title(n), ["busy"] if n else ["percentiles", "distribution"], latency_lines(rows, n)) for n in BUSY]
+    if rows := report.get("processes"):
+        found.append(("Several processes", ["processes"], share_lines(rows)))
+    if rows := report.get("keys"):
+        found.append(("Random reads and writes over many keys", ["keys"], size_lines(rows)))
+    return [(title, plots, with_missing(lines, report["missing"])) for title, plots, lines in found]
+
+
 def timer_line(report: dict[str, Any]) -> str:
     """Return what the timer takes, in a sentence."""
     p = report["timer"]["percentiles"]
@@ -197,27 +215,22 @@ def timer_line(report: dict[str, Any]) -> str:
 
 def show(report: dict[str, Any]) -> str:
     """Return the tables as text."""
-    parts = []
-    if rows := report.get("calls"):
-        parts = [f"{latency_title(n)}\n{columns(latency_lines(rows, n))}" for n in BUSY] + [timer_line(report)]
-    if report.get("processes"):
-        parts.append("Several processes\n" + columns(share_lines(report["processes"])))
-    if report.get("keys"):
-        parts.append("Random reads and writes\n" + columns(size_lines(report["keys"])))
+    parts = [f"{title}\n{columns(lines)}" for title, _, lines in tables(report)]
+    if report.get("calls"):
+        parts.append(timer_line(report))
     if single := sorted({r["peer"] for r in report.get("keys", ()) if r["note"] == sizes.NO_KEYS}):
         parts.append(f"{', '.join(single)}: {sizes.NO_KEYS}")
-    absent = [f"{name}: {why}" for name, why in report["missing"].items()]
     versions = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    parts.append("\n".join([*absent, report["machine"]["line"], report["machine"]["build"], versions]))
+    parts.append("\n".join([report["machine"]["line"], report["machine"]["build"], versions]))
     return "\n\n".join(parts)
 
 
-def measure(parts: list[str], plan: Plan, huge: bool) -> dict[str, Any]:
+def measure(parts: list[str], plan: Plan, ten_million: bool) -> dict[str, Any]:
     """Return the report of these parts; says on stderr what it is at."""
     every: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "calls": lambda: calls(plan),
         "processes": lambda: shares(plan),
-        "keys": lambda: accesses(plan, huge),
+        "keys": lambda: accesses(plan, ten_million),
     }
     report: dict[str, Any] = {
         "machine": facts(),
@@ -246,10 +259,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Measure fridge's calls beside those of its peers.")
     parser.add_argument("--out", type=Path, help="write the raw results as JSON here")
     parser.add_argument("--quick", action="store_true", help="a minute; coarse")
-    parser.add_argument("--huge", action="store_true", help="ten million keys as well")
+    parser.add_argument("--ten-million", action="store_true", help="ten million keys as well")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, help="these parts")
     options = parser.parse_args(argv)
-    report = measure(options.only, Plan(options.quick), options.huge)
+    report = measure(options.only, Plan(options.quick), options.ten_million)
     print(show(report))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
