@@ -19,9 +19,11 @@ NOASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 C_FILES := $(shell find csrc -name '*.[ch]' -o -name '*.def' -o -name '*.cmake' -o -name CMakeLists.txt 2>/dev/null)
 SERVER  := $(VENV)/.server-installed
 TESTS   := $(VENV)/.tests-installed
+PEERS   := $(VENV)/.peers-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types test-c test-py bench asan tsan fuzz proof docs docs-check packages clean
+.PHONY: help serve test lint types test-c test-py bench bench-peers bench-crash plots asan tsan fuzz proof docs docs-check \
+        packages clean
 
 help: ## this list
 	@echo 'fridge: shared state for the processes of one host'
@@ -82,6 +84,16 @@ bench: packages $(TESTS) ## the speed table of the README, measured here; writes
 	$(PY) tests/bench/run.py --out build/bench.json $(ARGS)
 	$(PY) docs/generate.py --bench build/bench.json
 
+bench-peers: packages $(PEERS) ## every call beside its peers: latency, busy threads, processes, keys; ARGS=--quick
+	$(PY) tests/bench/run_peers.py --out build/peers.json $(ARGS)
+
+bench-crash: packages $(TESTS) ## the same kill storm over a robust mutex, lmdb and fridge; ARGS=--quick
+	$(PY) tests/bench/peers_crash.py --out build/crash.json $(ARGS)
+
+plots: packages $(PEERS) ## bench-peers, drawn into docs/plots
+	$(PY) tests/bench/run_peers.py --out docs/plots/peers.json $(ARGS)
+	$(PY) tests/bench/plots.py docs/plots/peers.json docs/plots
+
 # c_tests(folder, options, prefix): configures, builds and runs the C tests in build/<folder>.
 define c_tests
 	@$(CMAKE) -S csrc -B build/$(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DFRIDGE_TESTS=ON $(2) \
@@ -119,6 +131,13 @@ $(SERVER): pyproject.toml fridge/_native/build.py $(C_FILES) $(VENV)/.build-tool
 
 $(TESTS): $(SERVER)
 	$(PIP) install 'fridge-sidecar[test]'
+	@touch $@
+
+# One by one: a peer that has no wheel for this Python is a row that says so, and no failure.
+$(PEERS): $(TESTS)
+	@$(PY) -c 'import importlib.metadata as m, re; print(*(re.split("[; ]", r)[0] for r in m.requires("fridge-sidecar") \
+	    if "extra == \"bench\"" in r and not r.startswith("fridge")), sep="\n")' | while read -r package; do \
+	        $(PIP) install "$$package" || echo "$$package does not install here: its rows will say so"; done
 	@touch $@
 
 clean: ## remove .venv and everything built

@@ -177,6 +177,8 @@ void fridge_describe(store *st, fridge_facts *out) {
     uuid_text(super->uuid, out->uuid);
 }
 
+uint64_t fridge_huge_pages(store *st) { return segment_huge(st->s); }
+
 uint32_t fridge_process_next(store *st, uint32_t from, fridge_process *out) {
     process_info p;
     uint32_t slot = segment_process(st->s, from, &p);

@@ -91,6 +91,8 @@ typedef struct fridge_facts {
     char uuid[37];
 } fridge_facts;
 FRIDGE_API void fridge_describe(store *st, fridge_facts *out);
+/* Bytes of the segment that this process sees through huge pages; 0 where the kernel grants none. Milliseconds. */
+FRIDGE_API uint64_t fridge_huge_pages(store *st);
 
 /* One row of `fridge ps`. */
 typedef struct fridge_process {

@@ -150,6 +150,10 @@ class Segment:
         facts = self.describe()
         return Memory(int(facts.max_size), int(facts.size), int(facts.used))
 
+    def huge_pages(self) -> int:
+        """Bytes of the segment that this process sees through huge pages; 0 where the kernel grants none."""
+        return int(lib.fridge_huge_pages(self.store))
+
     def keys(self, db: int) -> tuple[int, int]:
         """(keys, of those with an expiry) of a logical database."""
         keys, expires = ffi.new("uint64_t *"), ffi.new("uint64_t *")

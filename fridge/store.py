@@ -113,7 +113,11 @@ class Store(Published):
     # --- facts ---
 
     def info(self) -> dict[str, Any]:
-        """Return what there is to know about the segment: sizes, keys, tables, processes, statistics."""
+        """Return what there is to know about the segment: sizes, keys, tables, processes, statistics.
+
+        `huge_pages` is how many bytes of it this process sees through huge pages: 0 unless the file system grants them
+        for shared memory (a tmpfs mounted with huge=advise, within_size or always).
+        """
         self._hold()
         try:
             facts = self._segment.describe()
@@ -124,6 +128,7 @@ class Store(Published):
                 "size": int(facts.size),
                 "used": int(facts.used),
                 "max_size": int(facts.max_size),
+                "huge_pages": self._segment.huge_pages(),
                 "readonly": bool(facts.readonly),
                 "keyspace": {db: {"keys": k, "expires": e} for db, (k, e) in self._segment.keyspace().items()},
                 "tables": {t.name: vars(t) for t in self._segment.tables()},

@@ -116,6 +116,7 @@ COVERED_BY: dict[str, str] = {
     "shm/latch.c": "tests/c/test_txn.c",
     "shm/layout.c": "tests/c/test_segment.c",
     "shm/liveness.c": "tests/c/test_segment.c",
+    "shm/huge.c": "tests/test_huge.py",
     "shm/room.c": "tests/c/test_segment.c",
     "shm/sigbus.c": "tests/c/test_segment.c",
     "shm/stats.c": "tests/c/test_segment.c",

@@ -16,6 +16,7 @@
 #include "shm/segment_private.h"
 
 #define GROW_STEP (UINT64_C(4) << 20)
+#define GROW_WHOLE (UINT64_C(2) << 20) /* a huge page: only whole ones are given as such everywhere (huge.h) */
 #define GROW_LEAST (UINT64_C(64) << 10)
 
 /* Reading a page through the kernel, which answers with an error where a load would answer with SIGBUS. */
@@ -53,7 +54,8 @@ static int data_fd(segment *s, int *opened) {
     return fstat(fd, &st) == 0 && st.st_dev == s->file_dev && st.st_ino == s->file_ino ? fd : -1;
 }
 
-/* A sixteenth of the segment at a time, at least 64 KiB; less when that is all that is left. */
+/* A sixteenth of the segment at a time, at least 64 KiB; less when that is all that is left, and when a large step then
+ * ends where a huge page does. */
 static uint64_t grow_target(segment *s, uint64_t size, int fd) {
     char why[ROOM_WHY];
     uint64_t step = s->g.max_size / 16, room = room_left(fd, why);
@@ -61,6 +63,7 @@ static uint64_t grow_target(segment *s, uint64_t size, int fd) {
     if (step < GROW_LEAST) step = GROW_LEAST;
     if (step > room && room >= system_page()) step = room & ~(system_page() - 1);
     uint64_t to = FR_ALIGN(size + step, (uint64_t)4096);
+    if (step == GROW_STEP) to -= to % GROW_WHOLE;
     return to > s->g.max_size ? s->g.max_size : to;
 }
 

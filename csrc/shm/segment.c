@@ -19,6 +19,7 @@
 
 #include "shm/file.h"
 #include "shm/format.h"
+#include "shm/huge.h"
 #include "shm/latch.h"
 #include "shm/liveness.h"
 #include "shm/sigbus.h"
@@ -123,6 +124,7 @@ static fr_status reserve(segment *s, int fd, bool watched, fr_error *err) {
     if (base == MAP_FAILED) return reserve_failed(s, errno, err);
     s->base = base;
     madvise(base, s->reserved, MADV_DONTDUMP);
+    huge_advise(base, s->reserved);
     if (!watched) return FR_OK;
     s->priv->window = sigbus_watch(base, s->reserved, protection, &s->lost);
     if (s->priv->window >= 0) return FR_OK;
@@ -449,6 +451,8 @@ void segment_close(segment *s) {
 /* --- the end, and who is there ------------------------------------------------------------------------------------ */
 
 bool segment_other_boot(segment *s) { return s->priv->other_boot; }
+
+uint64_t segment_huge(segment *s) { return huge_mapped(s->base, s->reserved); }
 
 bool segment_stale(segment *s) {
     return !s->priv->anonymous && !names_file(s->priv->path, s->file_dev, s->file_ino);

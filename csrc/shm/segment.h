@@ -116,6 +116,9 @@ bool segment_other_boot(segment *s);
  * to grow to its full size; false, and "" in text, when nothing speaks against it. */
 bool segment_size_warning(const char *path, uint64_t size, char *text, size_t n);
 
+/* segment_huge returns how many bytes this process sees through huge pages; see huge.h. */
+uint64_t segment_huge(segment *s);
+
 /* Iteration over the process table for `fridge ps`. */
 typedef struct process_info {
     uint32_t slot, gen;

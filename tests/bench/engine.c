@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "hot.h"
+#include "shm/huge.h"
 
 #define HOT_KEYS 16u         /* what the hot calls go round */
 #define CALLS 100000u        /* of one round of a hot call */
@@ -199,6 +200,7 @@ static void random_reads(store *st, uint32_t keys, int rounds) {
     size_t bytes = (segment_super(st->s)->pool_used - before) * st->s->g.page_size;
     uint64_t *words = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (words == MAP_FAILED) exit(1);
+    huge_advise(words, bytes);
     memset(words, 1, bytes);
     wide_case c = {st, keys, words, bytes / 64, 8};
     bench b[] = {{"get_wide", run_get_wide, &c, {0}},
@@ -207,6 +209,8 @@ static void random_reads(store *st, uint32_t keys, int rounds) {
                  {"array_narrow", run_array_narrow, &c, {0}}};
     take_turns(b, FR_COUNTOF(b), rounds);
     printf("  \"bytes_per_key\": %.1f,\n", (double)bytes / keys);
+    printf("  \"huge_segment\": %.0f,\n  \"huge_array\": %.0f,\n", (double)segment_huge(st->s),
+           (double)huge_mapped(words, bytes));
     munmap(words, bytes);
 }
 

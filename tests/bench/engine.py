@@ -58,9 +58,16 @@ def _hot(got: dict[str, float]) -> list[Row]:
 def _random(got: dict[str, float], keys: int) -> Row:
     miss = got["array_wide"] - got["array_narrow"]
     misses = (got["get_wide"] - got["get_narrow"]) / miss
-    note = f"by time: random {time_text(got['get_wide'])}, cached {time_text(got['get_narrow'])}; 4 KiB pages in both"
+    note = f"by time: random {time_text(got['get_wide'])}, cached {time_text(got['get_narrow'])}; {_pages(got)}"
     return Row(f"random get over {keys:,} keys: cache misses", f"{misses:.2f}", f"random array read: 1 ({time_text(miss)})",
                f"{misses - 1:.2f} more", "<= 2 more", misses <= MISSES, note)  # fmt: skip
+
+
+def _pages(got: dict[str, float]) -> str:
+    segment, array = got["huge_segment"], got["huge_array"]
+    if not segment and not array:
+        return "4 KiB pages in both"
+    return f"in huge pages: {segment / 1e6:.0f} MB of the segment, {array / 1e6:.0f} MB of the array"
 
 
 def _beside(got: dict[str, float]) -> Row:

@@ -39,7 +39,7 @@ PEERS = (("f.get, 32 B", "lmdb get", 2.5), ("f.set, 32 B", "lmdb put", 15.0), ("
 Loop = Callable[[int], float]
 
 
-def _loop(call: Callable[..., Any], *arguments: object, clock: Callable[[], float] = time.thread_time) -> Loop:
+def loop(call: Callable[..., Any], *arguments: object, clock: Callable[[], float] = time.thread_time) -> Loop:
     """Return a function that makes n calls and returns the seconds they took; arguments are passed without a tuple."""
 
     def none(n: int) -> float:
@@ -72,7 +72,7 @@ def _loop(call: Callable[..., Any], *arguments: object, clock: Callable[[], floa
     return (none, one, two, three)[len(arguments)]
 
 
-def _per_call(loop: Loop, n: int) -> float:
+def per_call(loop: Loop, n: int) -> float:
     return loop(n) / n * 1e9
 
 
@@ -89,23 +89,23 @@ def _calls(f: fridge.Store, clock: Callable[[], float] = time.thread_time) -> di
     rate = f.table("rate_limits", {"count": "int32", "reset": "int64", "note": "str:64"}, capacity=10_000)
     rate.set("10.0.0.1", count=1000, reset=99, note="api")
     hits = f.counter("hits", 1000)
-    loop = partial(_loop, clock=clock)
+    timed = partial(loop, clock=clock)
     return {
-        ADD: loop(_hot._reference_add),
-        DICT: loop(ordinary.get, "key:500"),
-        "counter.increment()": loop(hits.increment),
-        "f.get, 32 B": loop(f.get, "key500"),
-        "f.set, 32 B": loop(f.set, "key500", VALUE),
-        "rate.incr": loop(rate.incr, "10.0.0.1", "count"),
-        "f.incr": loop(f.incr, "number"),
-        "f.hget": loop(f.hget, "hash", "field5"),
-        "f.hset": loop(f.hset, "hash", "field5", VALUE),
-        "rate.get": loop(rate.get, "10.0.0.1", "count"),
+        ADD: timed(_hot._reference_add),
+        DICT: timed(ordinary.get, "key:500"),
+        "counter.increment()": timed(hits.increment),
+        "f.get, 32 B": timed(f.get, "key500"),
+        "f.set, 32 B": timed(f.set, "key500", VALUE),
+        "rate.incr": timed(rate.incr, "10.0.0.1", "count"),
+        "f.incr": timed(f.incr, "number"),
+        "f.hget": timed(f.hget, "hash", "field5"),
+        "f.hset": timed(f.hset, "hash", "field5", VALUE),
+        "rate.get": timed(rate.get, "10.0.0.1", "count"),
     }
 
 
 def _alone(f: fridge.Store, plan: Plan) -> list[Row]:
-    cases = {name: partial(_per_call, loop, CALLS) for name, loop in _calls(f).items()}
+    cases = {name: partial(per_call, loop, CALLS) for name, loop in _calls(f).items()}
     in_turns(cases, 3)  # the interpreter adapts to the loops
     ns = in_turns(cases, plan.pick(61, 15))
     return [at_most(what, ns[what], ns[name], limit, name) for what, name, limit in HOLDS]
@@ -129,7 +129,7 @@ def _lmdb_loops(place: Path) -> tuple[Loop, Loop]:
         with environment.begin(write=True) as t:
             t.put(b"key500", VALUE)
 
-    return _loop(get), _loop(put)
+    return loop(get), loop(put)
 
 
 def _peers(f: fridge.Store, plan: Plan) -> list[Row]:
@@ -139,11 +139,11 @@ def _peers(f: fridge.Store, plan: Plan) -> list[Row]:
         get, put = _lmdb_loops(place)
         calls = _calls(f)
         cases = {
-            "f.get, 32 B": partial(_per_call, calls["f.get, 32 B"], CALLS),
-            "f.set, 32 B": partial(_per_call, calls["f.set, 32 B"], CALLS),
-            "lmdb get": partial(_per_call, get, CALLS // 10),
-            "lmdb put": partial(_per_call, put, CALLS // 20),
-            "redis-py get": partial(_per_call, _loop(client.get, "key500", clock=time.perf_counter), CALLS // 100),
+            "f.get, 32 B": partial(per_call, calls["f.get, 32 B"], CALLS),
+            "f.set, 32 B": partial(per_call, calls["f.set, 32 B"], CALLS),
+            "lmdb get": partial(per_call, get, CALLS // 10),
+            "lmdb put": partial(per_call, put, CALLS // 20),
+            "redis-py get": partial(per_call, loop(client.get, "key500", clock=time.perf_counter), CALLS // 100),
         }
         ns = in_turns(cases, plan.pick(31, 7))
         client.close()
@@ -153,7 +153,7 @@ def _peers(f: fridge.Store, plan: Plan) -> list[Row]:
 # --- two busy threads ----------------------------------------------------------------------------------------------
 
 
-def _spin(stop: threading.Event) -> None:
+def spin(stop: threading.Event) -> None:
     while not stop.is_set():
         sum(range(1000))
 
@@ -176,7 +176,7 @@ def _busy(f: fridge.Store, plan: Plan) -> list[Row]:
     names = [name for name in loops if name != ADD]
     alone = _slices(loops, names, plan.pick(10, 3))
     stop = threading.Event()
-    other = threading.Thread(target=_spin, args=(stop,))
+    other = threading.Thread(target=spin, args=(stop,))
     other.start()
     try:
         beside = _slices(loops, names, plan.pick(20, 6))
