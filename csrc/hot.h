@@ -71,13 +71,14 @@ FRIDGE_API fr_status hot_hcas(store *st, uint32_t db, span name, span field, spa
 
 /* --- counters: the lock-free half is counter.h's, inline ---------------------------------------------------------- */
 
-enum hot_step { HOT_ADD, HOT_SET, HOT_CAS };
+enum hot_step { HOT_ADD, HOT_ADD_WITHIN, HOT_SET, HOT_CAS };
 typedef struct hot_counter_call {
     span name;
     enum hot_step step;
-    int64_t v, expected; /* HOT_ADD: by; HOT_SET, HOT_CAS: the new value */
-    int64_t out;         /* out: HOT_ADD, the sum */
-    bool done;           /* out: HOT_CAS */
+    int64_t v, expected; /* HOT_ADD, HOT_ADD_WITHIN: by; HOT_SET, HOT_CAS: the new value */
+    bounds within;       /* HOT_ADD_WITHIN */
+    int64_t out;         /* out: HOT_ADD, HOT_ADD_WITHIN: the value afterwards */
+    bool done;           /* out: HOT_CAS, HOT_ADD_WITHIN: false when it was refused, and nothing changed */
     uint64_t cell;       /* out: the counter's cell, 0 when it was not needed */
 } hot_counter_call;
 
