@@ -17,6 +17,8 @@ METHOD(hashes_get);
 METHOD(hashes_set);
 METHOD(hashes_incr);
 METHOD(hashes_cas);
+METHOD(counters_add);
+METHOD(counters_get);
 
 #define KEY_METHODS                                                                                                    \
     FAST("get", keys_get, "get(name)\n--\n\nReturn the value of a key, or None."),                                     \
@@ -47,5 +49,9 @@ METHOD(hashes_cas);
         FAST("hincrby", hashes_incr, "hincrby(name, key, amount=1)\n--\n\nAdd to a field and return the sum."),        \
         FAST("hcas", hashes_cas,                                                                                       \
              "hcas(name, key, expected, new)\n--\n\nSet a field to new if it holds expected. Return whether it was set.")
+
+#define COUNTER_METHODS                                                                                                \
+    FAST("_counters_add", counters_add, "_counters_add(steps, all_or_nothing)\n--\n\nCounters.increment()."),          \
+        FAST("_counters_get", counters_get, "_counters_get(names)\n--\n\nCounters.get().")
 
 #endif
