@@ -1,5 +1,4 @@
-"""Tests of fridge.counter: values, limits, bounds, deletion and revival, many in one call, the same number through every other
-way, and processes that are killed while they count."""
+"""Tests of fridge.counter: values, limits, bounds, deletion and revival, many in one call, other doors, killed processes."""
 
 from __future__ import annotations
 
@@ -363,7 +362,7 @@ def test_an_error_says_which_counter_and_what_became_of_the_others(f: fridge.Sto
         with pytest.raises(error, match=f"counter '{name}': .*; nothing was changed"):
             f.counters.increment({"a": 1, "b": 1, name: 1}, all_or_nothing=True)
         assert (f.counters.get(["a"]), f.exists("b")) == ({"a": 0}, 0)
-    with pytest.raises(OverflowError, match="counter 'full': .*; the 1 before it have been counted"):
+    with pytest.raises(OverflowError, match=r"counter 'full': .*; the 1 before it have been counted"):
         f.counters.increment({"a": 1, "full": 1, "b": 1})
     assert (f.counters.get(["a"]), f.exists("b")) == ({"a": 1}, 0)
 
@@ -406,7 +405,7 @@ def test_all_or_nothing_takes_more_counters_than_one_stripe_has_room_for(f: frid
 
 def test_more_counters_than_a_transaction_may_touch_are_refused(f: fridge.Store) -> None:
     f.counters.increment({f"n{i}": 0 for i in range(5000)})
-    with pytest.raises(errors.ArgumentError, match="a transaction may touch at most [0-9]+ counters"):
+    with pytest.raises(errors.ArgumentError, match=r"a transaction may touch at most [0-9]+ counters"):
         f.counters.increment({f"n{i}": 1 for i in range(5000)}, all_or_nothing=True)
     assert set(f.counters.get(f"n{i}" for i in range(5000)).values()) == {0}
     assert f.counters.increment({"n0": 1}) == {"n0": 1}, "none of them is frozen"
