@@ -359,19 +359,28 @@ static fr_status put_number(store *st, txn *t, const key *k, int64_t v, bool kee
     return str_set(st, t, k, (span){buf, int64_text(v, buf)}, &(set_options){.keep_ttl = keep_ttl}, &r);
 }
 
+/* What a conditional step makes of the value that is there: a refused one revives nothing. */
+static fr_status decide(store *st, txn *t, const key *k, hot_counter_call *c) {
+    int64_t now;
+    bool exists;
+    fr_status status = present(st, t, k, &now, &exists);
+    if (status != FR_OK) return status;
+    if (c->step == HOT_ADD_WITHIN) return bounds_add(&c->within, now, c->v, &c->out, &c->done);
+    c->done = now == c->expected;
+    return FR_OK;
+}
+
 static fr_status step_op(store *st, txn *t, void *ctx) {
     step_call *w = ctx;
     hot_counter_call *c = w->c;
-    int64_t now;
-    bool exists;
     fr_status status = FR_OK;
-    if (c->step == HOT_CAS) {
-        status = present(st, t, &w->k, &now, &exists);
-        c->done = status == FR_OK && now == c->expected;
-        if (!c->done) return status;
+    if (c->step == HOT_CAS || c->step == HOT_ADD_WITHIN) {
+        status = decide(st, t, &w->k, c);
+        if (status != FR_OK || !c->done) return status;
     }
     if ((status = counter_open(st, t, &w->k, 0, &w->cell)) != FR_OK) return status;
     if (c->step == HOT_ADD) return str_incr(st, t, &w->k, c->v, &c->out);
+    if (c->step == HOT_ADD_WITHIN) return put_number(st, t, &w->k, c->out, true);
     return put_number(st, t, &w->k, c->v, c->step == HOT_CAS);
 }
 

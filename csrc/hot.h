@@ -89,13 +89,14 @@ FRIDGE_API fr_status hot_hcas(store *st, uint32_t db, span name, span field, spa
 
 /* --- counters: the lock-free half is counter.h's, inline ---------------------------------------------------------- */
 
-enum hot_step { HOT_ADD, HOT_SET, HOT_CAS };
+enum hot_step { HOT_ADD, HOT_ADD_WITHIN, HOT_SET, HOT_CAS };
 typedef struct hot_counter_call {
     span name;
     enum hot_step step;
-    int64_t v, expected; /* HOT_ADD: by; HOT_SET, HOT_CAS: the new value */
-    int64_t out;         /* out: HOT_ADD, the sum */
-    bool done;           /* out: HOT_CAS */
+    int64_t v, expected; /* HOT_ADD, HOT_ADD_WITHIN: by; HOT_SET, HOT_CAS: the new value */
+    bounds within;       /* HOT_ADD_WITHIN */
+    int64_t out;         /* out: HOT_ADD, HOT_ADD_WITHIN: the value afterwards */
+    bool done;           /* out: HOT_CAS, HOT_ADD_WITHIN: false when it was refused, and nothing changed */
     uint64_t cell;       /* out: the counter's cell, 0 when it was not needed */
 } hot_counter_call;
 
@@ -108,6 +109,52 @@ FRIDGE_API fr_status hot_counter_read(store *st, span name, int64_t *out, bool *
 FRIDGE_API fr_status hot_counter_get(store *st, uint64_t cell, int64_t *out);
 FRIDGE_API fr_status hot_counter_set(store *st, uint64_t cell, int64_t v);
 FRIDGE_API fr_status hot_counter_cas(store *st, uint64_t cell, int64_t expected, int64_t desired, bool *done);
+
+/* --- many counters in one call ------------------------------------------------------------------------------------- */
+
+typedef struct hot_count {
+    span name;
+    int64_t by, out;
+    uint64_t cell; /* in, out: the counter's cell, 0 when it is not known. It stays the name's for the segment's life */
+} hot_count;
+
+/* hot_counters_add adds to one counter after the other, from *at on, each as its handle would: each sum is atomic, all of
+ * them together are not. *at is then n, or the one that failed; those before it have been counted. hot_counters_read
+ * likewise; an absent one reads 0. */
+FRIDGE_API fr_status hot_counters_add(store *st, hot_count *c, size_t n, size_t *at, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_counters_read(store *st, hot_count *c, size_t n, size_t *at, bool wait, fr_error *err);
+/* hot_counters_add_all adds to all of them in one transaction, or to none; *at is the one that refused. Blocks. */
+FRIDGE_API fr_status hot_counters_add_all(store *st, hot_count *c, size_t n, size_t *at, fr_error *err);
+
+/* --- sharded counters: hot_sharded.c -------------------------------------------------------------------------------- */
+
+#define SHARDS_MAX 64u
+#define SHARDS_STANDARD 8u
+
+/* A handle's copy. names holds the shards' names one after the other, each in name_room bytes. */
+typedef struct hot_sharded {
+    span name;                 /* the caller's */
+    uint32_t shards;           /* in: how many, 0 = as many as there are, or SHARDS_STANDARD; out: how many */
+    uint64_t cell[SHARDS_MAX]; /* 0: not known (a read-only handle) */
+    char *names;
+    size_t name_room;
+    uint8_t name_n[SHARDS_MAX]; /* beyond the name's own bytes */
+} hot_sharded;
+
+/* hot_sharded_open declares or attaches. FR_ARGUMENT: it has another number of shards. FR_WRONGTYPE: the name, or a shard's,
+ * is another key's. FR_NOKEY: absent, and read-only. hot_sharded_end frees; hot_sharded_name is shard i's name. */
+FRIDGE_API fr_status hot_sharded_open(store *st, hot_sharded *h, bool wait, fr_error *err);
+FRIDGE_API void hot_sharded_end(hot_sharded *h);
+FRIDGE_API span hot_sharded_name(const hot_sharded *h, uint32_t i);
+/* hot_sharded_here is the shard of the CPU that asks. */
+FRIDGE_API uint32_t hot_sharded_here(const hot_sharded *h);
+/* hot_sharded_step adds to shard i what counter_add could not. */
+FRIDGE_API fr_status hot_sharded_step(store *st, hot_sharded *h, uint32_t i, int64_t by, bool wait, fr_error *err);
+/* hot_sharded_sum adds up; FR_OVERFLOW when no int64 holds it. hot_sharded_reset sets each shard to 0. */
+FRIDGE_API fr_status hot_sharded_sum(store *st, hot_sharded *h, int64_t *out, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_sharded_reset(store *st, hot_sharded *h, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_sharded_delete(store *st, hot_sharded *h, bool *existed, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_sharded_exists(store *st, hot_sharded *h, bool *exists, bool wait, fr_error *err);
 
 /* --- tables: `name` is the row's, without the table's and the colon ----------------------------------------------- */
 

@@ -10,9 +10,10 @@ Example:
     True
 """
 
-from fridge.counter import Counter
+from fridge.counter import Counter, Counters
 from fridge.errors import FridgeError
+from fridge.sharded import ShardedCounter
 from fridge.store import Store, open
 from fridge.table import Table
 
-__all__ = ["Counter", "FridgeError", "Store", "Table", "open"]
+__all__ = ["Counter", "Counters", "FridgeError", "ShardedCounter", "Store", "Table", "open"]

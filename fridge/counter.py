@@ -1,12 +1,17 @@
-"""Counters: one named 64-bit integer each, changed without a latch.
+"""Counters: one named 64-bit integer each, changed without a latch; many of them in one call.
 
-The verbs are C (csrc/python/counter.c). The same number is the key of that name for every other door: ``INCR hits``.
+The verbs are C (csrc/python/counter.c, counters.c). The same number is the key of that name for every other door: ``INCR hits``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
 from fridge import _hot
 from fridge.store import Store, default_store
+
+Name = TypeVar("Name", str, bytes)
 
 
 class Counter(_hot.Counter):
@@ -14,6 +19,10 @@ class Counter(_hot.Counter):
 
     Making one creates the counter if it is absent; one that exists keeps its value. It stays good for the life of the
     segment, deleted or not, across fork and in every thread.
+
+    ``increment`` and ``decrement`` take bounds: ``max=`` and ``min=``, both included. A step that would leave them changes
+    nothing and returns None, which no other outcome returns; with ``saturate=True`` it stops at the bound and returns
+    that.
 
     Args:
         name: the counter's name, str or bytes.
@@ -28,6 +37,9 @@ class Counter(_hot.Counter):
         >>> hits = Counter("hits")  # doctest: +SKIP
         >>> hits.increment()  # doctest: +SKIP
         1
+        >>> seats = Counter("seats")  # doctest: +SKIP
+        >>> if seats.increment(max=100) is None:  # doctest: +SKIP
+        ...     print("sold out")
     """
 
     __slots__ = ()
@@ -37,3 +49,59 @@ class Counter(_hot.Counter):
 
     def __repr__(self) -> str:
         return f"<fridge.Counter {self.name!r}>"
+
+
+class Counters:
+    """Many counters in one call, at ``f.counters``. The loop over them is C.
+
+    Args:
+        store: where they are.
+
+    Example:
+        >>> f.counters.increment({"views": 1, "bytes": 512})  # doctest: +SKIP
+        {'views': 1, 'bytes': 512}
+    """
+
+    __slots__ = ("_store",)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def increment(self, steps: Mapping[Name, int], *, all_or_nothing: bool = False) -> dict[Name, int]:
+        """Add to counters and return their new values, in the order of the steps.
+
+        Each counter changes atomically and without a latch. Absent ones are created.
+
+        Args:
+            steps: what to add, by counter's name; negative to subtract.
+            all_or_nothing: change all of them in one transaction, which readers see whole or not at all. It takes latches
+                and may touch 16 counters for each of the segment's stripes (1024 as segments are made by default).
+
+        Raises:
+            NotAnIntegerError: a step is no integer, or a key of that name holds something else than one.
+            WrongTypeError: a key of that name is of another kind.
+            CounterOverflowError: a sum would not fit 64 bits. The text of an error names the counter and says whether
+                those before it in the steps have been counted; with all_or_nothing they never have.
+
+        Example:
+            >>> f.counters.increment({"sold": 1, "left": -1}, all_or_nothing=True)  # doctest: +SKIP
+            {'sold': 1, 'left': 99}
+        """
+        return self._store._counters_add(steps, all_or_nothing)
+
+    def get(self, names: Iterable[Name]) -> dict[Name, int]:
+        """Return the values of counters; 0 for those that do not exist.
+
+        Each value is exact, but they may be of different instants: ``f.mget(names)`` returns one instant's, as bytes.
+
+        Args:
+            names: the counters' names.
+
+        Raises:
+            NotAnIntegerError: a key of such a name holds something else than an integer.
+
+        Example:
+            >>> f.counters.get(["sold", "left"])  # doctest: +SKIP
+            {'sold': 1, 'left': 99}
+        """
+        return self._store._counters_get(names)

@@ -14,8 +14,9 @@ from fridge.table import Table
 from fridge.vars import Published
 
 if TYPE_CHECKING:
-    from fridge.counter import Counter
+    from fridge.counter import Counter, Counters
     from fridge.segment import Report
+    from fridge.sharded import ShardedCounter
 
 DEFAULT_CAPACITY = 1024  # rows of a table whose capacity is not given
 
@@ -109,6 +110,32 @@ class Store(Published):
         from fridge.counter import Counter
 
         return Counter(name, initial, store=self)
+
+    @property
+    def counters(self) -> Counters:
+        """Many counters in one call; see Counters.
+
+        Example:
+            >>> f.counters.increment({"views": 1, "bytes": 512})  # doctest: +SKIP
+            {'views': 1, 'bytes': 512}
+        """
+        from fridge.counter import Counters
+
+        return Counters(self)
+
+    def sharded_counter(self, name: str | bytes, shards: int | None = None) -> ShardedCounter:
+        """Return the sharded counter of this name, created if it is absent.
+
+        Args:
+            name: its name.
+            shards: 1 to 64; None: as many as it has, or 8 if it is created now.
+
+        Example:
+            >>> f.sharded_counter("hits", shards=8).increment()  # doctest: +SKIP
+        """
+        from fridge.sharded import ShardedCounter
+
+        return ShardedCounter(name, shards, store=self)
 
     # --- facts ---
 

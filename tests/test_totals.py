@@ -130,3 +130,68 @@ def test_eight_processes_count_to_two_million(subject: str, capsys: pytest.Captu
         assert f.verify().findings == 0
     with capsys.disabled():
         print(f"\n{subject}: {PROCESSES} x {EACH} = {total}, every value once, {turns} turns, {seconds:.1f} s")
+
+
+# --- a bound ---------------------------------------------------------------------------------------------------------
+
+BOUND = 1_000_000
+
+
+def take_by_mmap(path: str, go: int) -> array[int]:
+    """The values that were given out below the bound."""
+    with fridge.open(path, create=False) as f:
+        seats, values = f.counter("seats"), array("q")
+        os.read(go, 1)
+        while (value := seats.increment(max=BOUND)) is not None:
+            values.append(value)
+        return values
+
+
+def take_by_resp(address: str, go: int) -> array[int]:
+    """The values that INCREX gave out below the bound."""
+    batch = request(["INCREX", "seats", "UBOUND", BOUND]) * PIPELINE
+    values, applied = array("q"), [b":1"]
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(address)
+        os.read(go, 1)
+        while b":1" in applied:
+            sock.sendall(batch)
+            replies = b""
+            while replies.count(b"\r\n") < 3 * PIPELINE:
+                replies += sock.recv(1 << 16)
+            lines = replies.split()
+            applied = lines[2::3]
+            values.extend(int(value[1:]) for value, added in zip(lines[1::3], applied, strict=True) if added == b":1")
+    return values
+
+
+def test_eight_processes_take_exactly_a_million_seats(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half by increment(max=) and half by INCREX UBOUND: every seat is taken once, none beyond the bound."""
+    with serving() as server, fridge.open(server.segment) as f, server.client() as c:
+        f.counter("seats")
+        go_read, go_write = os.pipe()
+        pids: dict[int, Path] = {}
+        for i in range(PROCESSES):
+            file = server.folder / f"seats-{i}"
+            if i % 2:
+                pids[fork(lambda: take_by_resp(server.unix, go_read), file)] = file
+            else:
+                pids[fork(lambda: take_by_mmap(server.segment, go_read), file)] = file
+        os.write(go_write, bytes(PROCESSES))
+        taken = []
+        for pid, file in pids.items():
+            _, status = os.waitpid(pid, 0)
+            failure = file.with_suffix(".failure")
+            assert status == 0, failure.read_text() if failure.exists() else f"process {pid} ended with {status}"
+            taken.append(np.fromfile(file, dtype=np.int64))
+        os.close(go_read)
+        os.close(go_write)
+        counts = [len(values) for values in taken]
+        assert sum(counts) == BOUND
+        assert np.array_equal(np.sort(np.concatenate(taken)), np.arange(1, BOUND + 1))
+        assert sum(counts[::2]) > 1000
+        assert sum(counts[1::2]) > 1000, "both doors took part"
+        assert c("GET", "seats") == b"%d" % f.counter("seats").get() == b"%d" % BOUND
+        assert f.verify().findings == 0
+    with capsys.disabled():
+        print(f"\nseats: {counts} taken, {BOUND} in all")

@@ -18,6 +18,7 @@ typedef struct SegmentObject {
     store *st;
     store *owned;
     long users;
+    PyObject *cells; /* counters.c: name -> cell of the counters that were named */
     uint32_t db;
     bool decode; /* bytes go out as str */
     PyObject *snapshots; /* name -> Snapshot of a published var; NULL until the first: vars.c */
@@ -28,8 +29,9 @@ int segment_add(PyObject *module);
 int table_add(PyObject *module);
 int counter_add_type(PyObject *module);
 int snapshot_add(PyObject *module);
+int sharded_add_type(PyObject *module);
 
-/* The methods of a SegmentObject that keys.c and hashes.c hold. */
+/* The methods of a SegmentObject that keys.c, hashes.c and counters.c hold. */
 typedef PyObject *(*fast_method)(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *names);
 #define FAST(name, function, doc)                                                                                      \
     {name, (PyCFunction)(void (*)(void))(fast_method)function, METH_FASTCALL | METH_KEYWORDS, doc}

@@ -21,6 +21,8 @@ METHOD(vars_get);
 PyObject *vars_snapshot(PyObject *self, PyObject *name);
 PyObject *vars_keep(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *vars_kept(PyObject *self, PyObject *name);
+METHOD(counters_add);
+METHOD(counters_get);
 
 #define KEY_METHODS                                                                                                    \
     FAST("get", keys_get, "get(name)\n--\n\nReturn the value of a key, or None."),                                     \
@@ -59,5 +61,8 @@ PyObject *vars_kept(PyObject *self, PyObject *name);
         {"_snapshot", vars_snapshot, METH_O, "Read a var: a Snapshot, or None when there is none."},                   \
         {"_keep", (PyCFunction)(void (*)(void))vars_keep, METH_FASTCALL, "_keep(name, snapshot, value): what get_vars returns."}, \
         {"_kept", vars_kept, METH_O, "The Snapshot that is kept for a name, or None."}
+#define COUNTER_METHODS                                                                                                \
+    FAST("_counters_add", counters_add, "_counters_add(steps, all_or_nothing)\n--\n\nCounters.increment()."),          \
+        FAST("_counters_get", counters_get, "_counters_get(names)\n--\n\nCounters.get().")
 
 #endif

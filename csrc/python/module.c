@@ -255,10 +255,8 @@ static PyMethodDef functions[] = {
 };
 
 static int module_exec(PyObject *module) {
-    return measure_bytes() < 0 || segment_add(module) < 0 || table_add(module) < 0 || counter_add_type(module) < 0 ||
-                   snapshot_add(module) < 0
-               ? -1
-               : 0;
+    if (measure_bytes() < 0 || segment_add(module) < 0 || table_add(module) < 0) return -1;
+    return counter_add_type(module) < 0 || sharded_add_type(module) < 0 || snapshot_add(module) < 0 ? -1 : 0;
 }
 
 static PyModuleDef_Slot slots[] = {

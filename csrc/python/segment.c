@@ -1,4 +1,4 @@
-/* segment.c - the type Segment: a handle of an open segment, and its life. Its methods are in keys.c and hashes.c.
+/* segment.c - the type Segment: a handle of an open segment, and its life. Its methods are in keys.c, hashes.c and counters.c.
  *
  * Made from the address that fridge_open gave (fridge/store.py opens); from then on the handle owns the store. Calls that
  * let go of the GIL are counted, so that close() in one thread does not unmap under another.
@@ -38,6 +38,8 @@ static int segment_init(PyObject *o, PyObject *args, PyObject *named) {
         fail_text(FR_ARGUMENT, "this handle has been opened already");
         return -1;
     }
+    Py_XDECREF(self->cells); /* of the segment that this handle was of before */
+    if (!(self->cells = PyDict_New())) return -1;
     self->st = self->owned = (store *)(uintptr_t)address;
     self->db = db;
     self->decode = decode;
@@ -50,6 +52,7 @@ static void segment_dealloc(PyObject *o) {
     self->st = NULL;
     close_owned(self);
     Py_XDECREF(self->snapshots);
+    Py_XDECREF(self->cells);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(o);
     Py_DECREF(type);
@@ -100,6 +103,7 @@ static PyMethodDef methods[] = {
     KEY_METHODS,
     HASH_METHODS,
     VARS_METHODS,
+    COUNTER_METHODS,
     {"_close", segment_close_method, METH_NOARGS, "Unmap, once no other thread is in a call."},
     {"_hold", segment_hold, METH_NOARGS, "Return the store's address and keep it open until _release()."},
     {"_release", segment_release, METH_NOARGS, "Undo one _hold()."},

@@ -43,7 +43,7 @@
 #define CLASS_ROW 62u   /* class of a row image: its length is its table's stride */
 #define PAGE_HEAD 64u   /* bytes of a slab page before its blocks */
 #define STAMPS 16u  /* last-delete stamps in a stripe */
-#define INTENTS 16u /* counters that one stripe's transaction may freeze before it spills */
+#define INTENTS 16u /* counters that a transaction may freeze for each stripe that it holds */
 
 /* Creation parameters. Everything about a segment's shape follows from these numbers. */
 typedef struct geometry {

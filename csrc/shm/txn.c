@@ -491,6 +491,17 @@ static void thaw(segment *s, stripe *st) {
     if (n) st8(&st->intents, 0);
 }
 
+/* A transaction's intents fill its lowest stripe first; only then do others that it holds have some. */
+static void thaw_all(txn *t) {
+    stripe *st = segment_stripe(t->s, t->lowest);
+    if (FR_LIKELY(!st->intents)) return;
+    bool more = st->intents >= INTENTS && t->held.count > 1;
+    thaw(t->s, st);
+    if (!more) return;
+    uint32_t limit = t->s->g.stripes;
+    FOR_STRIPES(i, &t->held, limit) thaw(t->s, segment_stripe(t->s, i));
+}
+
 /* The write set from process memory, in the three passes of apply_pass. */
 static void apply(txn *t, const record *rec, uint32_t n) {
     segment *s = t->s;
@@ -541,7 +552,7 @@ static fr_status commit_writes(txn *t) {
     st8(&st->jstate, committed); /* COMMIT */
     apply(t, t->rec, t->n);
     st8(&st->jstate, JSTATE_CLEAN(committed));
-    if (FR_UNLIKELY(st->intents)) thaw(t->s, st);
+    thaw_all(t);
     if (t->multi) make_seq_even(t);
     stat_add(t->s, STAT_transactions, 1);
     return FR_OK;
@@ -581,8 +592,7 @@ fr_status txn_commit(txn *t) {
         return FR_UNLIKELY(t->s->lost) ? FR_LOST : status;
     }
     status = t->n ? commit_writes(t) : FR_OK;
-    stripe *st = segment_stripe(t->s, t->lowest);
-    if (t->held.count && FR_UNLIKELY(st->intents)) thaw(t->s, st);
+    if (t->held.count) thaw_all(t);
     bool wake = status == FR_OK && t->wakes && t->n;
     drop_all(t);
     if (FR_UNLIKELY(wake && wait_anybody(t->s))) notify(t);
@@ -592,8 +602,7 @@ fr_status txn_commit(txn *t) {
 
 void txn_abort(txn *t) {
     if (t->mode == TXN_WRITE) {
-        stripe *st = segment_stripe(t->s, t->lowest);
-        if (t->held.count && st->intents) thaw(t->s, st);
+        if (t->held.count) thaw_all(t);
         drop_all(t);
     }
     t->mode = TXN_CLOSED;
@@ -626,9 +635,33 @@ void txn_saw_absent(txn *t, uint64_t quad, uint32_t tag, uint64_t met) {
 
 /* --- counters ---------------------------------------------------------------------------------------------------- */
 
+/* A held stripe with room for an intent, or NULL. */
+static stripe *intent_room(txn *t) {
+    stripe *st = segment_stripe(t->s, t->lowest);
+    if (FR_LIKELY(st->intents < INTENTS)) return st;
+    uint32_t limit = t->held.count > 1 ? t->s->g.stripes : 0;
+    FOR_STRIPES(i, &t->held, limit) {
+        st = segment_stripe(t->s, i);
+        if (st->intents < INTENTS) return st;
+    }
+    return NULL;
+}
+
+/* Asks for as many stripes again as are held, for the sake of their intents. */
+static fr_status want_intents(txn *t) {
+    uint32_t stripes = t->s->g.stripes, more = t->held.count;
+    if (more >= stripes)
+        return txn_fail(t, FR_ARGUMENT, "a transaction may touch at most %u counters in this segment", INTENTS * stripes);
+    for (uint32_t i = 0; t->want && i < stripes && more; i++) {
+        if (txn_holds(t, i) || stripe_set_has(t->want, i)) continue;
+        stripe_set_add(t->want, i);
+        more--;
+    }
+    return FR_RELOCK;
+}
+
 fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
     cell16 *c = SEG_AT(t->s, cell_off, cell16);
-    stripe *st = segment_stripe(t->s, t->lowest);
     seen->value = ld8(&c->value);
     seen->state = ld8(&c->state);
     if (seen->state & FROZEN) { /* frozen by this transaction before: its own writes say what the cell holds */
@@ -636,9 +669,8 @@ fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
         seen->state = txn_ld(t, cell_off + 8) & ~FROZEN;
         return FR_OK;
     }
-    if (st->intents >= INTENTS) {
-        return txn_fail(t, FR_ARGUMENT, "a transaction may touch at most %u counters", INTENTS);
-    }
+    stripe *st = intent_room(t);
+    if (!st) return want_intents(t);
     st8(&st->intent[st->intents], cell_off);
     st8(&st->intents, st->intents + 1);
     while (!cas16(c, seen, (cell16){seen->value, seen->state | FROZEN})) {

@@ -188,7 +188,8 @@ static inline uint64_t txn_version(txn *t, uint32_t number) {
     return v;
 }
 
-/* txn_freeze names a counter cell as this transaction's and freezes it; *seen is what it held. */
+/* txn_freeze names a counter cell as this transaction's and freezes it; *seen is what it held. Each stripe that is held has
+ * room for INTENTS names: FR_RELOCK, with more stripes in t->want, when they are used up; FR_ARGUMENT when all are held. */
 fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen);
 
 /* --- readers ---------------------------------------------------------------------------------------------------- */

@@ -5,16 +5,11 @@
 
 /* --- the cell, lock-free ------------------------------------------------------------------------------------------- */
 
-static bool ready(segment *s, counter_body *c, uint64_t state) {
-    return !(state & CELL_STATE) && ld8(&c->epoch) == ld8(&segment_super(s)->counter_epoch);
-}
-
-/* The pair without cas16: the state is unchanged before and after, and every change steps it. */
 fr_status counter_get(segment *s, uint64_t cell, int64_t *out) {
     counter_body *c = SEG_AT(s, cell, counter_body);
     for (int i = 0; i < READ_ATTEMPTS; i++) {
         uint64_t state = ld8(&c->cell.state);
-        if (!ready(s, c, state)) return FR_RETRY;
+        if (!cell_ready(s, c, state)) return FR_RETRY;
         *out = (int64_t)ld8(&c->cell.value);
         if (ld8(&c->cell.state) == state) return FR_OK;
     }
@@ -24,24 +19,20 @@ fr_status counter_get(segment *s, uint64_t cell, int64_t *out) {
 fr_status counter_set(segment *s, uint64_t cell, int64_t v) {
     counter_body *c = SEG_AT(s, cell, counter_body);
     cell16 seen = {ld8(&c->cell.value), ld8(&c->cell.state)};
-    for (;;) {
-        if (!ready(s, c, seen.state)) return FR_RETRY;
-        if (cas16(&c->cell, &seen, (cell16){(uint64_t)v, seen.state + CELL_VERSION_STEP})) return FR_OK;
-    }
+    do {
+        if (!cell_ready(s, c, seen.state)) return FR_RETRY;
+    } while (!cell_change(c, &seen, v));
+    return FR_OK;
 }
 
+/* The pair must be one: a dead cell keeps a value that a revived counter never had. */
 fr_status counter_cas(segment *s, uint64_t cell, int64_t expected, int64_t desired, bool *done) {
     counter_body *c = SEG_AT(s, cell, counter_body);
-    cell16 seen = {ld8(&c->cell.value), ld8(&c->cell.state)};
+    cell16 seen = cell_read(c);
     for (;;) {
-        if (!ready(s, c, seen.state)) return FR_RETRY;
+        if (!cell_ready(s, c, seen.state)) return FR_RETRY;
         *done = (int64_t)seen.value == expected;
-        if (!*done) {
-            if (ld8(&c->cell.state) == seen.state) return FR_OK; /* the pair was one */
-            seen = (cell16){ld8(&c->cell.value), ld8(&c->cell.state)};
-            continue;
-        }
-        if (cas16(&c->cell, &seen, (cell16){(uint64_t)desired, seen.state + CELL_VERSION_STEP})) return FR_OK;
+        if (!*done || cell_change(c, &seen, desired)) return FR_OK;
     }
 }
 

@@ -13,6 +13,9 @@
  * Invariants
  * 1. CELL_FROZEN implies an intent of a held stripe names the cell.
  * 2. A frozen cell's value and state change only by that transaction's records, or recovery.
+ * 3. A change within bounds leaves a value within them, and whoever is refused was refused by a value that the counter had:
+ *    the sum is compared with the bounds and stored by the same cas16, or refused on a pair that was one.
+ * 4. A refused change stores nothing: no value, no version, no revival of a dead cell.
  */
 #ifndef FRIDGE_STORE_COUNTER_H
 #define FRIDGE_STORE_COUNTER_H
@@ -35,19 +38,72 @@ typedef struct counter_body {
     uint64_t epoch;
 } counter_body;
 
+/* --- bounds: of every bounded increment, lock-free or not, INCREX included ------------------------------------------ */
+
+/* The sum must lie in [lower, upper], both included. One that does not changes nothing, or becomes the nearer bound when
+ * `saturate`, even if that takes back more than was added (a value that lay outside before), as Redis 8.8's INCREX. */
+typedef struct bounds {
+    int64_t lower, upper;
+    bool saturate;
+    bool open_below, open_above; /* nobody asked for a bound on this side: there a sum beyond int64 is FR_OVERFLOW */
+} bounds;
+
+/* bounds_add is now + by, or what takes its place outside the bounds. *done: false when that is to change nothing. */
+static inline fr_status bounds_add(const bounds *b, int64_t now, int64_t by, int64_t *next, bool *done) {
+    bool beyond = __builtin_add_overflow(now, by, next);
+    *done = true;
+    if (FR_LIKELY(!beyond && *next >= b->lower && *next <= b->upper)) return FR_OK;
+    if (beyond && (by > 0 ? b->open_above : b->open_below)) return FR_OVERFLOW;
+    *done = b->saturate;
+    if (!b->saturate) *next = now;
+    else if (beyond) *next = by > 0 ? b->upper : b->lower;
+    else *next = *next < b->lower ? b->lower : b->upper;
+    return FR_OK;
+}
+
+/* --- lock-free ------------------------------------------------------------------------------------------------------ */
+
+/* cell_read copies the pair as it was at one instant, without cas16: every change steps the state. */
+static inline cell16 cell_read(const counter_body *c) {
+    cell16 seen;
+    do {
+        seen.state = ld8(&c->cell.state);
+        seen.value = ld8(&c->cell.value);
+    } while (FR_UNLIKELY(ld8(&c->cell.state) != seen.state));
+    return seen;
+}
+
+/* cell_change is every lock-free change of a value, and the only one. False: somebody was faster, *seen is theirs. */
+static inline bool cell_change(counter_body *c, cell16 *seen, int64_t next) {
+    return FR_LIKELY(cas16(&c->cell, seen, (cell16){(uint64_t)next, seen->state + CELL_VERSION_STEP}));
+}
+
+/* cell_ready: may it be changed without a latch? */
+static inline bool cell_ready(segment *s, const counter_body *c, uint64_t state) {
+    return FR_LIKELY(!(state & CELL_STATE) && ld8(&c->epoch) == ld8(&segment_super(s)->counter_epoch));
+}
+
 /* The lock-free calls; `cell` comes from counter_open. FR_RETRY: the cell is dead, frozen or expires: take the
  * transaction's path (str_incr and friends, after counter_open). */
 static inline fr_status counter_add(segment *s, uint64_t cell, int64_t by, int64_t *out) {
     counter_body *c = SEG_AT(s, cell, counter_body);
     cell16 seen = {ld8(&c->cell.value), ld8(&c->cell.state)};
+    do {
+        if (!cell_ready(s, c, seen.state)) return FR_RETRY;
+        if (FR_UNLIKELY(__builtin_add_overflow((int64_t)seen.value, by, out))) return FR_OVERFLOW;
+    } while (!cell_change(c, &seen, *out));
+    return FR_OK;
+}
+
+/* counter_add_within adds within bounds. *done false: the bounds refuse, nothing changed. *out is the value in any case. */
+static inline fr_status counter_add_within(segment *s, uint64_t cell, int64_t by, const bounds *b, int64_t *out, bool *done) {
+    counter_body *c = SEG_AT(s, cell, counter_body);
+    cell16 seen = cell_read(c);
     for (;;) {
-        if (FR_UNLIKELY(seen.state & CELL_STATE || ld8(&c->epoch) != ld8(&segment_super(s)->counter_epoch))) return FR_RETRY;
-        int64_t next;
-        if (FR_UNLIKELY(__builtin_add_overflow((int64_t)seen.value, by, &next))) return FR_OVERFLOW;
-        if (FR_LIKELY(cas16(&c->cell, &seen, (cell16){(uint64_t)next, seen.state + CELL_VERSION_STEP}))) {
-            *out = next;
-            return FR_OK;
-        }
+        if (!cell_ready(s, c, seen.state)) return FR_RETRY;
+        fr_status status = bounds_add(b, (int64_t)seen.value, by, out, done);
+        if (FR_UNLIKELY(status != FR_OK || !*done)) return status;
+        if (cell_change(c, &seen, *out)) return FR_OK;
     }
 }
 fr_status counter_get(segment *s, uint64_t cell, int64_t *out);

@@ -223,12 +223,6 @@ fr_status str_incr_float(store *st, txn *t, const key *k, long double by, char b
     return store_bytes(st, t, k, &f, (span){buf, *n}, f.exists ? f.expiry : NO_EXPIRY);
 }
 
-static int64_t clamp(int64_t now, const bound_options *o) {
-    int64_t next;
-    if (__builtin_add_overflow(now, o->by, &next)) next = o->by > 0 ? INT64_MAX : INT64_MIN;
-    return next < o->lower ? o->lower : next > o->upper ? o->upper : next;
-}
-
 static fr_status set_bound_expiry(store *st, txn *t, const key *k, const bound_options *o) {
     found f;
     bool changed;
@@ -240,14 +234,13 @@ static fr_status set_bound_expiry(store *st, txn *t, const key *k, const bound_o
 fr_status str_incr_bounded(store *st, txn *t, const key *k, const bound_options *o, int64_t *now, int64_t *applied) {
     found f;
     int64_t next;
+    bool done;
     *applied = 0;
     if (k->table != NO_TABLE) return FR_ROWONLY;
     fr_status status = key_write_begin(st, t, k, &f);
     if (status != FR_OK) return status;
     if ((status = found_int(t, &f, now)) != FR_OK) return status;
-    bool over = __builtin_add_overflow(*now, o->by, &next) || next < o->lower || next > o->upper;
-    if (over && !o->saturate) return FR_OK;
-    if (over) next = clamp(*now, o);
+    if ((status = bounds_add(&o->within, *now, o->by, &next, &done)) != FR_OK || !done) return status;
     if (__builtin_sub_overflow(next, *now, applied)) return FR_OVERFLOW;
     *now = next;
     if ((status = store_int(st, t, k, &f, next)) != FR_OK) return status;

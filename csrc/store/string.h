@@ -7,7 +7,7 @@
 #ifndef FRIDGE_STORE_STRING_H
 #define FRIDGE_STORE_STRING_H
 
-#include "store/keyspace.h"
+#include "store/counter.h"
 
 /* str_get: *found false for an absent key. */
 fr_status str_get(store *st, txn *t, const key *k, value *out, bool *found);
@@ -44,10 +44,11 @@ fr_status str_delete_if(store *st, txn *t, const key *k, span match, bool equal,
 /* str_cas: 1 swapped (the TTL stays), 0 different, -1 absent. */
 fr_status str_cas(store *st, txn *t, const key *k, span expected, span desired, int *outcome);
 
-/* INCREX: bounded increment. */
+/* INCREX: bounded increment. *now is the value afterwards, *applied what was added: 0 when the bounds refuse. */
 typedef struct bound_options {
-    int64_t by, lower, upper;
-    bool saturate, persist, only_if_no_ttl;
+    int64_t by;
+    bounds within;
+    bool persist, only_if_no_ttl;
     bool set_expiry;
     uint64_t expiry;
 } bound_options;

@@ -52,12 +52,12 @@ static fr_status optional_int(context *c, uint32_t i, int64_t *v) { return i ? a
 
 static fr_status increx_int(context *c, const struct increx *x) {
     int64_t now, applied;
-    bound_options o = {.by = 1, .lower = INT64_MIN, .upper = INT64_MAX, .saturate = x->saturate, .persist = x->persist,
-                       .only_if_no_ttl = x->enx, .set_expiry = x->time_arg, .expiry = x->expiry};
+    bound_options o = {.by = 1, .within = {.lower = INT64_MIN, .upper = INT64_MAX, .saturate = x->saturate},
+                       .persist = x->persist, .only_if_no_ttl = x->enx, .set_expiry = x->time_arg, .expiry = x->expiry};
     fr_status status = optional_int(c, x->by, &o.by);
-    if (status == FR_OK) status = optional_int(c, x->low, &o.lower);
-    if (status == FR_OK) status = optional_int(c, x->high, &o.upper);
-    if (status == FR_OK && o.lower > o.upper) status = fail(c, FR_ARGUMENT, "LBOUND is above UBOUND");
+    if (status == FR_OK) status = optional_int(c, x->low, &o.within.lower);
+    if (status == FR_OK) status = optional_int(c, x->high, &o.within.upper);
+    if (status == FR_OK && o.within.lower > o.within.upper) status = fail(c, FR_ARGUMENT, "LBOUND is above UBOUND");
     if (status == FR_OK) status = str_incr_bounded(c->st, c->t, &c->keys[0], &o, &now, &applied);
     if (status != FR_OK) return status;
     reply_array(c->out, 2);

@@ -218,6 +218,225 @@ static void a_converted_string_keeps_its_expiry(void) {
     close_sound(st);
 }
 
+/* --- bounds ---------------------------------------------------------------------------------------------------------- */
+
+static void bounds_decide(void) {
+    static const struct {
+        int64_t now, by;
+        bounds b;
+        fr_status status;
+        bool done;
+        int64_t next;
+    } rows[] = {
+        {3, 4, {0, 7, false, false, false}, FR_OK, true, 7},
+        {3, 5, {0, 7, false, false, false}, FR_OK, false, 3},
+        {3, 5, {0, 7, true, false, false}, FR_OK, true, 7},
+        {3, -4, {0, 7, false, false, false}, FR_OK, false, 3},
+        {3, -4, {0, 7, true, false, false}, FR_OK, true, 0},
+        {9, -1, {0, 7, false, false, false}, FR_OK, false, 9}, /* a value that was outside, and stays so */
+        {9, -2, {0, 7, false, false, false}, FR_OK, true, 7},
+        {9, 1, {0, 7, true, false, false}, FR_OK, true, 7},
+        {0, 0, {0, 0, false, false, false}, FR_OK, true, 0},
+        {5, 0, {0, 0, false, false, false}, FR_OK, false, 5},
+        {INT64_MAX, 1, {INT64_MIN, INT64_MAX, false, false, false}, FR_OK, false, INT64_MAX},
+        {INT64_MAX, 1, {INT64_MIN, INT64_MAX, true, false, false}, FR_OK, true, INT64_MAX},
+        {INT64_MAX, 1, {0, INT64_MAX, false, false, true}, FR_OVERFLOW, false, 0},
+        {INT64_MAX, 1, {0, INT64_MAX, true, false, true}, FR_OVERFLOW, false, 0},
+        {INT64_MIN, -1, {INT64_MIN, 5, false, true, false}, FR_OVERFLOW, false, 0},
+        {INT64_MIN, -1, {INT64_MIN, 5, true, false, true}, FR_OK, true, INT64_MIN},
+        {INT64_MAX, INT64_MAX, {-5, 5, true, false, false}, FR_OK, true, 5},
+        {INT64_MIN, INT64_MIN, {-5, 5, true, false, false}, FR_OK, true, -5},
+    };
+    for (size_t i = 0; i < FR_COUNTOF(rows); i++) {
+        int64_t next = 0;
+        bool done = false;
+        fr_status status = bounds_add(&rows[i].b, rows[i].now, rows[i].by, &next, &done);
+        CHECK_STATUS(status, rows[i].status);
+        if (status == FR_OK) CHECK(done == rows[i].done && next == rows[i].next);
+    }
+}
+
+static bool adds_within(store *st, uint64_t cell, int64_t by, const bounds *b, int64_t want) {
+    int64_t out = -1;
+    bool done = false;
+    CHECK_STATUS(counter_add_within(st->s, cell, by, b, &out, &done), FR_OK);
+    CHECK(out == want);
+    return done;
+}
+
+static void a_refused_step_stores_nothing(void) {
+    store *st = big_store();
+    uint64_t cell = counter(st, "seats", 3);
+    cell16 *c = SEG_AT(st->s, cell, cell16), before;
+    bounds low = {.lower = 0, .upper = 5}, clamped = {.lower = 0, .upper = 5, .saturate = true};
+    CHECK(adds_within(st, cell, 2, &low, 5));
+    before = *c;
+    CHECK(!adds_within(st, cell, 1, &low, 5));
+    CHECK(!adds_within(st, cell, -6, &low, 5));
+    CHECK(memcmp(&before, c, sizeof before) == 0);
+    CHECK(adds_within(st, cell, -6, &clamped, 0) && reads(st, "seats", "0"));
+    CHECK(adds_within(st, cell, INT64_MAX, &clamped, 5) && c->state > before.state);
+    bounds open = {.lower = 0, .upper = INT64_MAX, .open_above = true};
+    int64_t out;
+    bool done;
+    CHECK_STATUS(counter_add_within(st->s, cell, INT64_MAX, &open, &out, &done), FR_OVERFLOW);
+    CHECK(reads(st, "seats", "5"));
+    close_sound(st);
+}
+
+static void bounds_too_need_a_live_cell(void) {
+    store *st = big_store();
+    bounds b = {.lower = 0, .upper = 5};
+    int64_t out;
+    bool done;
+    uint64_t a = counter(st, "a", 9), e = counter(st, "e", 9), f = counter(st, "f", 9);
+    CHECK(del(st, "a"));
+    CHECK_STATUS(counter_add_within(st->s, a, 1, &b, &out, &done), FR_RETRY); /* not "9 is above 5" */
+    op x = {.run = do_expire, .name = "e", .at = NOW + 50};
+    CHECK_STATUS(write_op(st, &x), FR_OK);
+    CHECK_STATUS(counter_add_within(st->s, e, 1, &b, &out, &done), FR_RETRY);
+    op g = {.run = do_flush, .name = "x"};
+    CHECK_STATUS(write_op(st, &g), FR_OK);
+    CHECK_STATUS(counter_add_within(st->s, f, 1, &b, &out, &done), FR_RETRY);
+    close_sound(st);
+}
+
+/* A dead counter is revived while a call looks at it: what the dead cell held must not decide. */
+typedef struct revival {
+    store *st;
+    unsigned left;
+} revival;
+
+static void revive_at_load(void *ctx, enum access_kind kind, const void *addr, size_t len) {
+    revival *r = ctx;
+    (void)addr, (void)len;
+    if (kind != ACCESS_LD8 || r->left == 0 || --r->left) return;
+    fr_hook = NULL;
+    counter(r->st, "c", 0);
+    fr_hook = revive_at_load;
+    fr_hook_ctx = r;
+}
+
+static void a_dead_value_never_decides(void) {
+    for (unsigned at = 1; at <= 6; at++) {
+        for (int bounded = 0; bounded < 2; bounded++) {
+            store *st = big_store();
+            uint64_t cell = counter(st, "c", 9);
+            CHECK(del(st, "c"));
+            revival r = {st, at};
+            bounds b = {.lower = 0, .upper = 5};
+            int64_t out;
+            bool done = true;
+            fr_hook = revive_at_load;
+            fr_hook_ctx = &r;
+            fr_status status = bounded ? counter_add_within(st->s, cell, 1, &b, &out, &done)
+                                       : counter_cas(st->s, cell, 0, 5, &done);
+            fr_hook = NULL;
+            CHECK(status == FR_RETRY || (status == FR_OK && done));
+            close_sound(st);
+        }
+    }
+}
+
+/* --- many counters in one transaction --------------------------------------------------------------------------------- */
+
+typedef struct crowd {
+    unsigned n;
+    uint64_t cell[80];
+} crowd;
+
+static crowd counted;
+
+static fr_status do_crowd(store *st, txn *t, op *o) {
+    for (unsigned i = 0; i < counted.n; i++) {
+        char name[16];
+        key k;
+        snprintf(name, sizeof name, "n%u", i);
+        fr_status status = key_route(st, 0, text_of(name), &k, t->err);
+        if (status == FR_OK) status = str_incr(st, t, &k, 1, &o->number);
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
+static store *crowd_of(const geometry *g, unsigned n) {
+    store *st = store_with(g);
+    counted.n = n;
+    for (unsigned i = 0; i < n; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "n%u", i);
+        counted.cell[i] = counter(st, name, 0);
+    }
+    return st;
+}
+
+static bool all_are(store *st, int64_t want) {
+    for (unsigned i = 0; i < counted.n; i++) {
+        int64_t now;
+        if (counter_get(st->s, counted.cell[i], &now) != FR_OK || now != want) return false;
+    }
+    return true;
+}
+
+static geometry small(void) {
+    geometry g = layout_default(8u << 20);
+    g.stripes = 4;
+    return g;
+}
+
+static void each_stripe_has_intents(void) {
+    geometry g = small();
+    store *st = crowd_of(&g, 64);
+    op o = {.run = do_crowd, .name = "n0"};
+    CHECK_STATUS(write_one(st, &o), FR_OK); /* one stripe is held at first: the rest are asked for */
+    CHECK(all_are(st, 1));
+    close_sound(st);
+}
+
+static void more_counters_than_intents_are_refused(void) {
+    geometry g = small();
+    store *st = crowd_of(&g, 65);
+    op o = {.run = do_crowd, .name = "n0"};
+    CHECK_STATUS(write_one(st, &o), FR_ARGUMENT);
+    CHECK(strstr(last_error.text, "64 counters") != NULL);
+    CHECK(all_are(st, 0)); /* and none is frozen */
+    close_sound(st);
+}
+
+static bool crowd_dies_at(store *st, unsigned stores) {
+    op o = {.run = do_crowd, .name = "n0"};
+    volatile bool died = true;
+    stores_left = stores;
+    fr_hook = die_at_store;
+    if (setjmp(death) == 0) {
+        write_op(st, &o);
+        died = false;
+    }
+    fr_hook = NULL;
+    return died;
+}
+
+/* Dies at every seventh store of a transaction that needs the intents of every stripe. */
+static void a_crowd_is_all_or_nothing(void) {
+    bool died = true;
+    unsigned nothing = 0, all = 0;
+    for (unsigned at = 1; died; at += 7) {
+        geometry g = small();
+        store *st = crowd_of(&g, 64);
+        uint32_t slot = st->s->me->slot, gen = LATCH_GEN(st->s->me->word);
+        died = crowd_dies_at(st, at);
+        segment_become(st->s, slot + 1, 1);
+        segment_set_dead(st->s, slot, true);
+        CHECK_STATUS(segment_recover_slot(st->s, slot, gen, clock_boot_ms() + 1000), FR_OK);
+        bool none = all_are(st, 0), done = all_are(st, 1);
+        CHECK(none || done);
+        nothing += none;
+        all += done;
+        close_sound(st);
+    }
+    CHECK(nothing > 10 && all > 10);
+}
+
 int main(void) {
     RUN(one_number_behind_both_ways);
     RUN(a_string_becomes_a_counter);
@@ -228,5 +447,12 @@ int main(void) {
     RUN(a_replay_keeps_what_others_added);
     RUN(a_cell_outlives_a_dead_string_before_it);
     RUN(a_converted_string_keeps_its_expiry);
+    RUN(bounds_decide);
+    RUN(a_refused_step_stores_nothing);
+    RUN(bounds_too_need_a_live_cell);
+    RUN(a_dead_value_never_decides);
+    RUN(each_stripe_has_intents);
+    RUN(more_counters_than_intents_are_refused);
+    RUN(a_crowd_is_all_or_nothing);
     return 0;
 }

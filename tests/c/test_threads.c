@@ -105,6 +105,32 @@ static void totals_are_exact(void) {
     close_sound(shared);
 }
 
+/* Takes seats until there are none. */
+static void *takes(void *unused) {
+    const bounds seats = {.lower = 0, .upper = THREADS * ROUNDS};
+    long taken = 0;
+    bool done = true;
+    (void)unused;
+    while (done) {
+        int64_t out;
+        if (counter_add_within(shared->s, shared_cell, 1, &seats, &out, &done) != FR_OK) return (void *)-1;
+        taken += done;
+    }
+    return (void *)taken;
+}
+
+static void a_bound_is_reached_exactly(void) {
+    shared = big_store();
+    op o = {.run = do_open, .name = "seats"};
+    CHECK_STATUS(write_op(shared, &o), FR_OK);
+    shared_cell = o.size;
+    CHECK(run_all(takes, NULL) == THREADS * ROUNDS);
+    int64_t now;
+    CHECK_STATUS(counter_get(shared->s, shared_cell, &now), FR_OK);
+    CHECK(now == THREADS * ROUNDS);
+    close_sound(shared);
+}
+
 static void reads_are_never_torn(void) {
     shared = big_store();
     CHECK(run_all(overwrites, reads) == 0);
@@ -113,6 +139,7 @@ static void reads_are_never_torn(void) {
 
 int main(void) {
     RUN(totals_are_exact);
+    RUN(a_bound_is_reached_exactly);
     RUN(reads_are_never_torn);
     return 0;
 }

@@ -90,6 +90,10 @@ STORIES: dict[str, list[tuple[str, Expected]]] = {
         ("INCREX n EX 5 PERSIST", SYNTAX), ("INCREX n FOO", SYNTAX),
         ("INCREX new LBOUND 5 UBOUND 1", Error("ERR LBOUND is above UBOUND")),
         ("EXISTS new", 0), ("HSET h f 1", 1), ("INCREX h", WRONGTYPE), ("GET n", "9.5"),
+        # the type's own limits are bounds too, and an explicit one comes before them
+        ("SET m 9223372036854775807", OK), ("INCREX m", [2**63 - 1, 0]), ("INCREX m SATURATE", [2**63 - 1, 0]),
+        ("SET m 5", OK), ("INCREX m BYINT 9223372036854775807 UBOUND 10 SATURATE", [10, 5]),
+        ("SET m 20", OK), ("INCREX m UBOUND 10", [20, 0]), ("INCREX m UBOUND 10 SATURATE", [10, -10]),
     ],
     "TABLE": [
         ("TABLE LIST", []), (CREATE, OK), (CREATE, OK), ("TABLE LIST", ["rates"]),

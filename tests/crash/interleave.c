@@ -62,7 +62,7 @@ static const char *const operations[] = {
     "HSET " TREE " n #", "HINCR " TREE " n #", "HDEL " TREE " %*q0p0.3", "HDEL " TREE " new n", "HSET " TREE " a x*# b y*# n #",
     "DEL " TREE, "TRASH 0 1000", "RENAME " TREE " " L, "HSET " HASH " f v*#", "HSET " HASH " f # g # h #", "HDEL " HASH " f",
     "HSET " HASH " long v*9#", "SET %0q0p0.9# 1", "SET %0q0p0.8# 1", "DEL %0q0p0.90", "FLUSHDB 0", "SWAPDB 0 1",
-    "INCR " COUNTER " 1", "CADD " COUNTER " 1", "INCR " NUMBER " 1", "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
+    "INCR " COUNTER " 1", "CADD " COUNTER " 1", "CADDB " COUNTER " 1 0 5", "INCR " NUMBER " 1", "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
     "HSET t:a count # reset # note n#", "HSET t:a count #", "HINCR t:a count #", "HSET t:a reset # note m#", "DEL t:a",
     "HSET t:b count # reset #", "DEL t:b", "EXPIRE t:a 9#", "EXEC HSET t:a count # reset # | HSET t:b count # reset #",
 };

@@ -151,7 +151,7 @@ static fr_status do_incrf(store *st, txn *t, const call *c) {
 static fr_status do_increx(store *st, txn *t, const call *c) {
     key k;
     int64_t now, applied;
-    bound_options o = {.by = number(c->w[2]), .lower = number(c->w[3]), .upper = number(c->w[4]), .saturate = true,
+    bound_options o = {.by = number(c->w[2]), .within = {.lower = number(c->w[3]), .upper = number(c->w[4]), .saturate = true},
                        .set_expiry = true, .expiry = 90000};
     fr_status status = route(c, 1, &k);
     return status == FR_OK ? str_incr_bounded(st, t, &k, &o, &now, &applied) : status;
@@ -425,9 +425,12 @@ static fr_status counter_call(actor *a, const words *ws) {
     cell_of c = {a, ws->w[1], 0};
     int64_t out;
     bool done;
+    bounds within = {.lower = INT64_MIN, .upper = INT64_MAX};
+    if (is(ws->w[0], "CADDB")) within = (bounds){.lower = number(ws->w[3]), .upper = number(ws->w[4]), .saturate = ws->n > 5};
     fr_status status = store_read(a->st, a->now_ms, NULL, find_cell, &c, &a->err);
     if (status != FR_OK || !c.cell) return status == FR_OK ? FR_NOKEY : status;
     if (is(ws->w[0], "CADD")) status = counter_add(a->s, c.cell, number(ws->w[2]), &out);
+    else if (is(ws->w[0], "CADDB")) status = counter_add_within(a->s, c.cell, number(ws->w[2]), &within, &out, &done);
     else if (is(ws->w[0], "CSET")) status = counter_set(a->s, c.cell, number(ws->w[2]));
     else status = counter_cas(a->s, c.cell, number(ws->w[2]), number(ws->w[3]), &done);
     return status;
@@ -647,7 +650,7 @@ static fr_status around_word(actor *a, const words *ws, bool *known) {
     if (is(name, "FOLD")) return txn_fold_stats(a->s, (uint32_t)one);
     if (is(name, "REGISTER")) return segment_register(a->s, &a->err);
     if (is(name, "EXPECT")) return expect(a, ws);
-    if (is(name, "CADD") || is(name, "CSET") || is(name, "CCAS")) return counter_call(a, ws);
+    if (is(name, "CADD") || is(name, "CADDB") || is(name, "CSET") || is(name, "CCAS")) return counter_call(a, ws);
     *known = false;
     return FR_OK;
 }

@@ -9,7 +9,7 @@
  *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
  *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
- *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER,
+ *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, REGISTER,
  *   EXPECT k v
  * Of the harness:        NOW ms, DB n, POLICY n, FILLQUAD stripe quad left bit, FILLSLABS stripe, FILLPOOL left,
  *   FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, LEAVE

@@ -368,10 +368,10 @@ static void do_housekeeping(store *st, dice *d) {
     static const char *const scripts[] = {
         "TICK",      "RECLAIM 0", "RECLAIM 1",   "TRIM 0",      "TRIM 1",   "TRECLAIM tab",        "TRECLAIM one",
         "FOLD 1",    "FOLD 3",    "TRASH 0 100", "TRASH 1 100", "FLUSHALL", "DECLARE u 32 n int8", "DROP tab",
-        "CADD c1 4", "CSET c2 9", "CCAS c1 3 4", "FILLPOOL 0",  "POLICY 3"};
+        "CADD c1 4", "CADDB c1 4 0 9 SATURATE", "CSET c2 9", "CCAS c1 3 4", "FILLPOOL 0",  "POLICY 3"};
     actor a = {.s = st->s, .st = st, .now_ms = stepped_ms};
     const char *script =
-        scripts[dice_below(d, FR_COUNTOF(scripts) - (st->s->readonly ? 5 : 0))]; /* the last ones store themselves */
+        scripts[dice_below(d, FR_COUNTOF(scripts) - (st->s->readonly ? 6 : 0))]; /* the last ones store themselves */
     step(script);
     script_run(&a, script);
 }

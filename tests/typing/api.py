@@ -59,6 +59,30 @@ def counters(f: fridge.Store) -> int:
     return hits.increment() + own.decrement(by=2) + own.get() + own.reset() + changed
 
 
+def bounds(hits: fridge.Counter) -> int:
+    seat: int | None = hits.increment(max=100)
+    left: int | None = hits.decrement(2, min=0)
+    level: int = hits.increment(by=5, max=9, min=0, saturate=True)
+    return level if seat is None or left is None else seat + left
+
+
+def many_counters(f: fridge.Store) -> int:
+    many: fridge.Counters = f.counters
+    by_text: dict[str, int] = many.increment({"a": 1, "b": -1}, all_or_nothing=True)
+    by_bytes: dict[bytes, int] = many.get([b"a", b"b"])
+    return by_text["a"] + by_bytes[b"b"]
+
+
+def sharded_counters(f: fridge.Store) -> int:
+    hits: fridge.ShardedCounter = f.sharded_counter("hits", shards=8)
+    own = fridge.ShardedCounter("hits", store=f)
+    names: tuple[str, ...] = hits.names
+    hits.increment()
+    hits.decrement(by=2)
+    gone: bool = own.exists() or own.delete()
+    return own.get() + own.reset() + own.shards + len(names) + gone
+
+
 def handles() -> Report:
     with fridge.open("/dev/shm/segment", size="256mb", mode="r", create=False, db=1, name="me") as f:
         f.info()["path"].upper()
