@@ -111,10 +111,7 @@ int fridge_doorbell_seen(store *st, uint32_t *seen, char *err) {
 
 int fridge_key_hash(store *st, uint32_t db, const char *name, size_t n, uint64_t *hash, char *err) {
     fr_error e = {0};
-    key k;
-    fr_status status = key_route(st, db, (span){name, n}, &k, &e);
-    *hash = status == FR_OK ? k.hash : 0;
-    return leave(status, &e, err);
+    return leave(key_wait_hash(st, db, (span){name, n}, hash, &e), &e, err);
 }
 
 uint32_t fridge_doorbell_mark(store *st, uint64_t hash) { return wait_mark_doorbell(st->s, hash); }

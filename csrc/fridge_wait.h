@@ -24,8 +24,7 @@ FRIDGE_API int fridge_key_version(store *st, uint32_t db, const char *name, size
 
 /* What fridge_doorbell_wait is told it saw; to be taken before keys are looked at. Registers the process if need be. */
 FRIDGE_API int fridge_doorbell_seen(store *st, uint32_t *seen, char *err);
-/* The hash by which a key is waited for; it is the same for every process and for the life of the segment, unless a table
- * with the key's prefix is declared or dropped. */
+/* The hash by which a key is waited for. To be asked again after each look: a key that has become a counter has another. */
 FRIDGE_API int fridge_key_hash(store *st, uint32_t db, const char *name, size_t n, uint64_t *hash, char *err);
 /* Asks for the doorbell when the key changes next, and returns the count of its entry. The key is to be looked at
  * afterwards: it may have changed just before. The process must be registered (fridge_doorbell_seen). */

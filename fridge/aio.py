@@ -224,7 +224,7 @@ async def wait_for_change(store: Commands, db: int, name: bytes, version: int, t
     """
     import asyncio
 
-    deadline, key = Deadline(timeout), _hash(store, db, name)
+    deadline = Deadline(timeout)
     while True:
         now, _, expires = key_version(store, db, name)
         if now != version:
@@ -236,6 +236,5 @@ async def wait_for_change(store: Commands, db: int, name: bytes, version: int, t
         if store.readonly:
             await asyncio.sleep(min([*limits, POOR_MAN_S]))
             continue
-        await _sleep_on(
-            store, key, min(limits) if limits else None, lambda: key_version(store, db, name)[0] != version
-        )
+        await _sleep_on(store, _hash(store, db, name), min(limits) if limits else None,
+                        lambda: key_version(store, db, name)[0] != version)  # fmt: skip

@@ -5,11 +5,14 @@ The verbs are C (csrc/python/counter.c, counters.c). The same number is the key 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from fridge import _hot
+from fridge.commands import encode_key
+from fridge.errors import ArgumentError
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline, key_version, wait_for_change
 
 Name = TypeVar("Name", str, bytes)
 
@@ -42,10 +45,59 @@ class Counter(_hot.Counter):
         ...     print("sold out")
     """
 
-    __slots__ = ()
+    __slots__ = ("_store",)
 
     def __init__(self, name: str | bytes, initial: int = 0, *, store: Store | None = None) -> None:
-        super().__init__(default_store() if store is None else store, name, initial)
+        self._store = default_store() if store is None else store
+        super().__init__(self._store, name, initial)
+
+    def wait(self, value: int, timeout: float | None = None) -> int | None:
+        """Sleep until the counter reaches a value: from below, or from above, wherever it is when the wait begins.
+
+        Nothing polls. A value that the counter jumps over counts as reached.
+
+        Args:
+            value: to be reached.
+            timeout: seconds; None for no end.
+
+        Returns:
+            What the counter is then; None when the time is up.
+
+        Example:
+            >>> left = f.counter("left", 8)  # doctest: +SKIP
+            >>> left.wait(0, timeout=60)  # until eight workers have called left.decrement()  # doctest: +SKIP
+            0
+        """
+        deadline, reached = Deadline(timeout), self._reaches(value)
+        while True:
+            version, now = self._look()
+            if reached(now):
+                return now
+            if wait_for_change(self._store, 0, encode_key(self.name), version, deadline) is None:
+                return None
+
+    async def wait_async(self, value: int, timeout: float | None = None) -> int | None:
+        """Wait until the counter reaches a value, in an event loop; see `wait`."""
+        from fridge import aio  # imported when the segment was opened
+
+        deadline, reached = Deadline(timeout), self._reaches(value)
+        while True:
+            version, now = self._look()
+            if reached(now):
+                return now
+            if await aio.wait_for_change(self._store, 0, encode_key(self.name), version, deadline.left) is None:
+                return None
+
+    def _look(self) -> tuple[int, int]:
+        """The version to wait on, taken first, and the value."""
+        version = key_version(self._store, 0, encode_key(self.name))[0]
+        return version, self.get()
+
+    def _reaches(self, value: object) -> Callable[[int], bool]:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ArgumentError(f"a counter is waited for until it is an int, not {value!r}")
+        first = self.get()
+        return (lambda now: now >= value) if first <= value else (lambda now: now <= value)
 
     def __repr__(self) -> str:
         return f"<fridge.Counter {self.name!r}>"

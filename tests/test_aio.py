@@ -261,6 +261,13 @@ def test_the_methods_for_tasks(f: fridge.Store) -> None:
         await asyncio.sleep(0.01)
         f.hset("k", "f", 1)
         assert await task == f.version("k")
+        left = f.counter("left", 3)
+        waiting = asyncio.create_task(left.wait_async(0, 5))
+        for _ in range(3):
+            await asyncio.sleep(0.005)
+            left.decrement()
+        assert await waiting == 0
+        assert await left.wait_async(-1, 0.01) is None
 
     run(work())
 

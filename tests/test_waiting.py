@@ -68,6 +68,46 @@ def test_creation_ends_a_wait(f: fridge.Store) -> None:
     assert changed(f, "absent", lambda: f.set("absent", 1))
 
 
+def test_counters_are_waited_for_by_cell(f: fridge.Store) -> None:
+    """A lock-free change knows no name."""
+    hits = f.counter("hits")
+    assert changed(f, "hits", hits.increment)
+    assert changed(f, "hits", lambda: hits.increment(max=100))
+    assert changed(f, "hits", lambda: hits.set(7))
+    assert changed(f, "hits", lambda: hits.compare_and_set(7, 8))
+    assert changed(f, "hits", lambda: f.incr("hits"))  # by name: through a transaction
+    assert changed(f, "hits", hits.delete)
+    assert changed(f, "hits", hits.increment)  # revived
+    assert changed(f, "hits", f.flushdb)
+    assert changed(f, "hits", lambda: f.set("hits", "an ordinary string"))
+    assert changed(f, "hits", lambda: f.delete("hits"))
+    assert changed(f, "new", lambda: f.counter("new"))  # became a counter under the wait
+
+
+def test_t15_wait_for_a_value(f: fridge.Store) -> None:
+    """OpenSwoole's Atomic.wait knows 0 and 1 only; a counter is waited for until it reaches any value, from either side."""
+    left = f.counter("left", 20)
+
+    def work() -> None:
+        for _ in range(5):
+            left.decrement()
+            time.sleep(0.002)
+
+    threads = [later(0.05, work) for _ in range(4)]
+    assert left.wait(10, timeout=20) in range(11)
+    assert left.wait(0, timeout=20) == 0
+    for thread in threads:
+        thread.join()
+    assert left.wait(0, timeout=0) == 0
+    assert left.wait(-1, timeout=0.02) is None
+    thread = later(0.05, lambda: left.increment(50))
+    assert left.wait(40, timeout=20) == 50  # jumped over
+    thread.join()
+    for bad in ("1", 1.5, True, None):
+        with pytest.raises(ArgumentError, match="a counter is waited for"):
+            left.wait(bad)  # type: ignore[arg-type]
+
+
 def test_an_expiry_ends_a_wait(f: fridge.Store) -> None:
     f.set("k", "v", px=100)
     version = f.get_versioned("k")[1]

@@ -53,7 +53,7 @@ bool wait_rung(segment *s, uint64_t hash, uint32_t count);
 wait_point wait_doorbell(segment *s);
 
 /* wait_ring wakes who waits for this key hash; wait_ring_all everybody. After the latch was dropped, or a cas16 done. */
-void wait_ring(segment *s, uint64_t hash);
+FRIDGE_API void wait_ring(segment *s, uint64_t hash);
 void wait_ring_all(segment *s);
 /* wait_ring_doorbell rings this process's own doorbell: its thread is to look for new work. */
 void wait_ring_doorbell(segment *s);

@@ -21,7 +21,7 @@ fr_status counter_set(segment *s, uint64_t cell, int64_t v) {
     cell16 seen = {ld8(&c->cell.value), ld8(&c->cell.state)};
     do {
         if (!cell_ready(s, c, seen.state)) return FR_RETRY;
-    } while (!cell_change(c, &seen, v));
+    } while (!cell_change(s, cell, &seen, v));
     return FR_OK;
 }
 
@@ -32,7 +32,7 @@ fr_status counter_cas(segment *s, uint64_t cell, int64_t expected, int64_t desir
     for (;;) {
         if (!cell_ready(s, c, seen.state)) return FR_RETRY;
         *done = (int64_t)seen.value == expected;
-        if (!*done || cell_change(c, &seen, desired)) return FR_OK;
+        if (!*done || cell_change(s, cell, &seen, desired)) return FR_OK;
     }
 }
 
@@ -84,6 +84,7 @@ fr_status counter_write(store *st, txn *t, const key *k, const found *f, const i
     txn_put(t, f->counter + BLOCK_EXPIRY, dead ? NO_EXPIRY : expiry);
     txn_put_kind(t, cell + 8, ((seen.state & ~CELL_STATE) + CELL_VERSION_STEP) | bits, RECORD_CELL);
     key_changed(t, k);
+    txn_wake(t, counter_wait_hash(cell));
     return FR_OK;
 }
 

@@ -21,6 +21,7 @@
 #define FRIDGE_STORE_COUNTER_H
 
 #include "shm/index.h"
+#include "shm/wait.h"
 #include "store/keyspace.h"
 
 #define CELL_DEAD UINT64_C(1)
@@ -73,9 +74,20 @@ static inline cell16 cell_read(const counter_body *c) {
     return seen;
 }
 
-/* cell_change is every lock-free change of a value, and the only one. False: somebody was faster, *seen is theirs. */
-static inline bool cell_change(counter_body *c, cell16 *seen, int64_t next) {
-    return FR_LIKELY(cas16(&c->cell, seen, (cell16){(uint64_t)next, seen->state + CELL_VERSION_STEP}));
+/* counter_wait_hash: by what a live counter is waited for (shm/wait.h). Not by its name, which a lock-free change does not
+ * know: by its cell, which never moves. */
+static inline uint64_t counter_wait_hash(uint64_t cell) {
+    uint64_t h = cell * UINT64_C(0x9e3779b97f4a7c15);
+    return (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+}
+
+/* cell_change is every lock-free change of a value, and the only one. False: somebody was faster, *seen is theirs. cas16 is
+ * the barrier between the change and the look for waiters. */
+static inline bool cell_change(segment *s, uint64_t cell, cell16 *seen, int64_t next) {
+    counter_body *c = SEG_AT(s, cell, counter_body);
+    if (FR_UNLIKELY(!cas16(&c->cell, seen, (cell16){(uint64_t)next, seen->state + CELL_VERSION_STEP}))) return false;
+    if (FR_UNLIKELY(wait_anybody(s))) wait_ring(s, counter_wait_hash(cell));
+    return true;
 }
 
 /* cell_ready: may it be changed without a latch? */
@@ -91,7 +103,7 @@ static inline fr_status counter_add(segment *s, uint64_t cell, int64_t by, int64
     do {
         if (!cell_ready(s, c, seen.state)) return FR_RETRY;
         if (FR_UNLIKELY(__builtin_add_overflow((int64_t)seen.value, by, out))) return FR_OVERFLOW;
-    } while (!cell_change(c, &seen, *out));
+    } while (!cell_change(s, cell, &seen, *out));
     return FR_OK;
 }
 
@@ -103,7 +115,7 @@ static inline fr_status counter_add_within(segment *s, uint64_t cell, int64_t by
         if (!cell_ready(s, c, seen.state)) return FR_RETRY;
         fr_status status = bounds_add(b, (int64_t)seen.value, by, out, done);
         if (FR_UNLIKELY(status != FR_OK || !*done)) return status;
-        if (cell_change(c, &seen, *out)) return FR_OK;
+        if (cell_change(s, cell, &seen, *out)) return FR_OK;
     }
 }
 fr_status counter_get(segment *s, uint64_t cell, int64_t *out);

@@ -245,6 +245,11 @@ uint64_t found_version(txn *t, const found *f) {
     return FR_UNLIKELY(!f->exists && f->dead) ? txn_ld(t, f->dead) | 1 : f->version;
 }
 
+uint64_t found_wait_hash(const key *k, const found *f) {
+    bool counter = f->exists && f->kind == KIND_COUNTER;
+    return FR_UNLIKELY(counter) ? counter_wait_hash(f->off + block_body_at(f->meta)) : k->hash;
+}
+
 fr_status key_version(store *st, txn *t, const key *k, uint64_t *version, bool *exists) {
     found f;
     fr_status status = key_find(st, t, k, &f);

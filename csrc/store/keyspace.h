@@ -35,6 +35,8 @@ fr_status key_lookup(store *st, txn *t, const key *k, found *f);
  * version made odd: neither what it was, nor the absence before it. found_version: the same of a key that was found. */
 fr_status key_version(store *st, txn *t, const key *k, uint64_t *version, bool *exists);
 uint64_t found_version(txn *t, const found *f);
+/* found_wait_hash: by what a key that was found is waited for (shm/wait.h): its name, or a live counter's cell. */
+uint64_t found_wait_hash(const key *k, const found *f);
 
 /* key_delete removes a key. Writes. */
 fr_status key_delete(store *st, txn *t, const key *k, bool *existed);

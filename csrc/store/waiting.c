@@ -8,19 +8,19 @@ typedef struct call {
     const lock_request *request;
     lock_state state;
     span token;
-    uint64_t version, expiry;
-    bool flag, exists;
+    uint64_t version, expiry, hash;
+    bool flag;
 } call;
 
 static fr_status look_key(store *st, txn *t, void *ctx) {
     call *c = ctx;
     found f;
-    fr_status status = key_version(st, t, &c->k, &c->version, &c->exists);
-    c->expiry = NO_EXPIRY;
-    if (status != FR_OK || !c->exists) return status;
-    status = key_find(st, t, &c->k, &f);
-    c->expiry = f.expiry;
-    return status;
+    fr_status status = key_find(st, t, &c->k, &f);
+    if (status != FR_OK) return status;
+    c->version = found_version(t, &f);
+    c->expiry = f.exists ? f.expiry : NO_EXPIRY;
+    c->hash = found_wait_hash(&c->k, &f);
+    return FR_OK;
 }
 
 static fr_status do_acquire(store *st, txn *t, void *ctx) {
@@ -72,14 +72,27 @@ static uint64_t sleep_for(uint64_t now, uint64_t deadline, uint64_t expiry, uint
     return end > now ? end - now : 0;
 }
 
+static fr_status look(store *st, uint32_t db, span name, call *c, fr_error *err) {
+    fr_status status = route(st, db, name, c, err);
+    return status == FR_OK ? run_read(st, c, look_key, err) : status;
+}
+
+fr_status key_wait_hash(store *st, uint32_t db, span name, uint64_t *hash, fr_error *err) {
+    call c;
+    fr_status status = look(st, db, name, &c, err);
+    *hash = status == FR_OK ? c.hash : 0;
+    return status;
+}
+
+/* Looks before the mark too, because that tells what to mark; a key that became a counter in between has another version. */
 fr_status key_wait(store *st, uint32_t db, span name, uint64_t version, uint64_t deadline_ms, uint64_t *now_version,
                    enum wait_result *how, fr_error *err) {
     call c;
     for (;;) {
-        fr_status status = route(st, db, name, &c, err);
+        fr_status status = look(st, db, name, &c, err);
         if (status != FR_OK) return status;
-        wait_point p = wait_mark(st->s, c.k.hash);
-        if ((status = run_read(st, &c, look_key, err)) != FR_OK) return status;
+        wait_point p = wait_mark(st->s, c.hash);
+        if (c.version == version && (status = look(st, db, name, &c, err)) != FR_OK) return status;
         *now_version = c.version;
         *how = WAIT_WOKEN;
         if (c.version != version) return FR_OK;

@@ -21,6 +21,10 @@
 fr_status key_wait(store *st, uint32_t db, span name, uint64_t version, uint64_t deadline_ms, uint64_t *now,
                    enum wait_result *how, fr_error *err);
 
+/* key_wait_hash: by what the key is waited for now; to be asked again whenever it was looked at (an absent key may become a
+ * counter). */
+fr_status key_wait_hash(store *st, uint32_t db, span name, uint64_t *hash, fr_error *err);
+
 /* lock_try asks once; QUEUED when r->queue is set and it is held: ask again later, or lock_leave. */
 fr_status lock_try(store *st, uint32_t db, span name, const lock_request *r, lock_state *out, fr_error *err);
 
