@@ -12,7 +12,22 @@ Example:
 
 from fridge.counter import Counter
 from fridge.errors import FridgeError
+from fridge.schema import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
 from fridge.store import Store, open
 from fridge.table import Table
 
-__all__ = ["Counter", "FridgeError", "Store", "Table", "open"]
+__all__ = [
+    "Counter",
+    "FridgeError",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "Store",
+    "Table",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "open",
+]

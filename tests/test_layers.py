@@ -166,7 +166,7 @@ def test_the_table_of_covering_tests_names_real_sources() -> None:
 RANKS: list[set[str]] = [
     {"errors", "schema", "config", "path", "reply", "usage", "room"},  # import nothing else of ours
     {"_native", "_hot", "show"},
-    {"segment", "local", "commands", "keys", "hashes", "store", "table", "counter", "lock", "vars"},
+    {"segment", "local", "commands", "keys", "hashes", "store", "table", "views", "counter", "lock", "vars"},
     {"server", "metrics", "workers", "dashboard"},
     {"cli"},
     {"__main__"},

@@ -50,8 +50,8 @@ static int take_add(void *ctx, PyObject *name, PyObject *by) {
     int at = column_of(u->self, name);
     if (at < 0) return -1;
     enum column_type type = u->self->schema.column[at].type;
-    if (type == COLUMN_FLOAT64 || c->n == c->room) return cells_add(u->self, c, name, by);
-    if (arg_int64("the increment", by, 1, &n) < 0) return -1;
+    if (type == COLUMN_FLOAT64) return cells_add(u->self, c, name, by);
+    if (arg_int64("the increment", by, 1, &n) < 0 || (c->n == c->room && cells_grow(c) < 0)) return -1;
     c->held[c->n] = NULL;
     c->in[c->n++] = (cell_in){(uint32_t)at, {.kind = VALUE_INT, .i = n}};
     return 0;
@@ -372,7 +372,33 @@ static PyObject *page_rows(const TableObject *self, const copy_buffer *page) {
     return list;
 }
 
-PyObject *rows_scan(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+/* Splits a page into images, one after the other, and a list of keys. */
+static PyObject *page_parts(const TableObject *self, const copy_buffer *page) {
+    PyObject *keys = PyList_New(0), *images = NULL;
+    copy_buffer packed = {NULL, 0, 0};
+    uint32_t n;
+    for (size_t at = 0; keys && at + 4 <= page->n; at += 4 + n + self->stride) {
+        memcpy(&n, page->p + at, 4);
+        PyObject *key = bytes_out(page->p + at + 4, n, self->segment->decode);
+        char *to = copy_reserve(&packed, self->stride);
+        if (!key || !to || PyList_Append(keys, key) < 0) {
+            Py_DECREF(keys);
+            keys = NULL;
+        }
+        Py_XDECREF(key);
+        if (to) memcpy(to, page->p + at + 4 + n, self->stride), packed.n += self->stride;
+    }
+    if (keys) images = PyBytes_FromStringAndSize(packed.p, (Py_ssize_t)packed.n);
+    PyObject *out = images ? PyTuple_Pack(2, images, keys) : PyErr_Occurred() ? NULL : PyErr_NoMemory();
+    Py_XDECREF(images);
+    Py_XDECREF(keys);
+    free(packed.p);
+    return out;
+}
+
+typedef PyObject *(*page_maker)(const TableObject *self, const copy_buffer *page);
+
+static PyObject *next_page(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names, page_maker make) {
     static const char *const parameters[] = {"cursor", "count"};
     TABLE_SELF;
     PyObject *in[2];
@@ -387,9 +413,18 @@ PyObject *rows_scan(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObje
         return fail_text(FR_ARGUMENT, from < 0 ? "a cursor is 0, or what scan() returned" : "count must be at least 1");
     uint64_t cursor = (uint64_t)from;
     STORE(self, status, hot_table_rows(st, self->tb, &cursor, (uint64_t)count, &page, &err));
-    PyObject *rows = status == FR_OK ? page_rows(self, &page) : fail_status(status, &err);
+    PyObject *rows = status == FR_OK ? make(self, &page) : fail_status(status, &err);
     free(page.p);
     return rows ? Py_BuildValue("(KN)", (unsigned long long)cursor, rows) : NULL;
+}
+
+PyObject *rows_scan(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    return next_page(o, args, nargs, names, page_rows);
+}
+
+/* _page(cursor, count) -> (next cursor, (images, keys)) */
+PyObject *rows_page(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    return next_page(o, args, nargs, names, page_parts);
 }
 
 /* --- whole tables ------------------------------------------------------------------------------------------------- */

@@ -131,7 +131,7 @@ void cells_free(cells *c) {
     PyMem_Free(c->held);
 }
 
-static int cells_grow(cells *c) {
+int cells_grow(cells *c) {
     cell_in *in = PyMem_Malloc(2 * (size_t)c->room * sizeof *in);
     PyObject **held = in ? PyMem_Malloc(2 * (size_t)c->room * sizeof *held) : NULL;
     if (!held) {

@@ -25,10 +25,11 @@ PyObject *rows_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
 
 static PyObject *add_float(TableObject *self, span name, uint32_t column, PyObject *by, int sign) {
     value v = {.kind = VALUE_DOUBLE, .d = 1};
+    arg none;
     fr_error err;
     fr_status status;
     double out;
-    if (by && float_of(self, &self->schema.column[column], by, &v) < 0) return NULL;
+    if (by && value_of(self, &self->schema.column[column], by, &v, &none) < 0) return NULL;
     TRY(self->segment, status, false, hot_row_add_float(st, self->tb, name, column, sign * v.d, &out, wait, &err));
     return status == FR_OK ? PyFloat_FromDouble(out) : fail_status(status, &err);
 }

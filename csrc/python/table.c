@@ -149,7 +149,15 @@ static PyObject *table_schema(PyObject *o, void *unused) {
     return out;
 }
 
+static PyObject *table_segment(PyObject *o, void *unused) {
+    TABLE_SELF;
+    (void)unused;
+    return self->segment ? Py_NewRef((PyObject *)self->segment) : fail_closed();
+}
+
 /* --- the type ----------------------------------------------------------------------------------------------------- */
+
+static PyObject *table_of_rows(PyObject *type, PyObject *row) { return Py_GenericAlias(type, row); }
 
 static PyMethodDef methods[] = {
     FAST("set", rows_set,
@@ -175,6 +183,8 @@ static PyMethodDef methods[] = {
     {"mdelete", rows_mdelete, METH_O, "mdelete(keys, /)\n--\n\nDelete many rows in one step; return how many existed."},
     FAST("scan", rows_scan, "scan(cursor=0, count=100)\n--\n\nReturn the next cursor (0: the end) and about count (key, row)."),
     {"clear", rows_clear, METH_NOARGS, "clear()\n--\n\nDelete all rows in one step; return how many there were."},
+    FAST("_page", rows_page, "Return the next cursor, and about count row images and their keys."),
+    {"__class_getitem__", table_of_rows, METH_O | METH_CLASS, "Table[RateLimit] is the type of tables whose rows are RateLimit."},
     {"_copy", rows_copy, METH_NOARGS, "Return all row images, and their keys, as of one instant."},
     {"_mask", rows_mask, METH_NOARGS, "Return a byte for each image: whether it is a row now."},
     {"_place", rows_place, METH_NOARGS, "Return where the images lie, and how."},
@@ -186,6 +196,7 @@ static PyGetSetDef properties[] = {
     {"capacity", table_capacity, NULL, "How many rows fit.", NULL},
     {"memory_bytes", table_memory, NULL, "Bytes of the segment that the table takes.", NULL},
     {"schema", table_schema, NULL, "Column names and types, in order.", NULL},
+    {"_segment", table_segment, NULL, "The handle of the segment.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

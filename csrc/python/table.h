@@ -38,6 +38,7 @@ typedef struct cells {
 } cells;
 void cells_init(cells *c);
 void cells_free(cells *c);
+int cells_grow(cells *c);
 /* cells_add converts one column; cells_add_row those of a dict, another mapping, or an object of the table's row class. */
 int cells_add(const TableObject *self, cells *c, PyObject *name, PyObject *value);
 int cells_add_row(const TableObject *self, cells *c, PyObject *row);
@@ -83,6 +84,7 @@ PyObject *rows_mset(PyObject *o, PyObject *rows);
 PyObject *rows_mget(PyObject *o, PyObject *keys);
 PyObject *rows_mdelete(PyObject *o, PyObject *keys);
 METHOD(rows_scan);
+METHOD(rows_page);
 PyObject *rows_clear(PyObject *o, PyObject *unused);
 PyObject *rows_copy(PyObject *o, PyObject *unused);
 PyObject *rows_mask(PyObject *o, PyObject *unused);

@@ -203,7 +203,7 @@ typedef struct copy_buffer {
     char *p;
     size_t n, room;
 } copy_buffer;
-char *copy_reserve(copy_buffer *b, size_t n); /* room for n more bytes, NULL when there is no memory */
+FRIDGE_API char *copy_reserve(copy_buffer *b, size_t n); /* room for n more bytes, NULL when there is no memory */
 fr_status table_copy(store *st, const table *tb, uint64_t now_ms, copy_buffer *images, copy_buffer *names, uint64_t *rows,
                      fr_error *err);
 void table_mask(store *st, const table *tb, uint64_t now_ms, uint8_t *live);
