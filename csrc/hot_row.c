@@ -163,7 +163,12 @@ fr_status hot_row_image(store *st, table *tb, span name, char *image, bool *foun
     c.image = image;
     c.yes = false;
     fr_status status = row_open(st, &c, name, err);
-    if (status == FR_OK) status = read_one(st, &c.k, now_for(st, &c.k), row_image_op, &c, wait, err);
+    if (FR_LIKELY(status == FR_OK && !wait && (status = quick_row_image(st, &c.k, tb, image)) != FR_RETRY)) {
+        *found = status == FR_OK;
+        stat_add(st->s, *found ? STAT_keyspace_hits : STAT_keyspace_misses, 1);
+        return err->status = st->s->lost ? FR_LOST : FR_OK;
+    }
+    if (status == FR_OK || status == FR_RETRY) status = read_one(st, &c.k, now_for(st, &c.k), row_image_op, &c, wait, err);
     *found = c.yes;
     return status;
 }

@@ -37,7 +37,7 @@ _HELP = (
 )
 
 
-def pairs(schema: Schema | type) -> tuple[tuple[str, str], ...]:
+def pairs(schema: Any) -> tuple[tuple[str, str], ...]:
     """Return a schema as pairs, in order.
 
     Args:
@@ -55,16 +55,17 @@ def pairs(schema: Schema | type) -> tuple[tuple[str, str], ...]:
     """
     if isinstance(schema, Mapping):
         return tuple(schema.items())
-    if isinstance(schema, type) and (dataclasses.is_dataclass(schema) or _is_typed_dict(schema)):
+    is_class = isinstance(schema, type)
+    if is_class and (dataclasses.is_dataclass(schema) or _is_typed_dict(schema)):
         return tuple(_columns(schema))
-    got = repr(schema) if isinstance(schema, type) else f"a {type(schema).__name__}"
+    got = repr(schema) if is_class else f"a {type(schema).__name__}"
     raise _wrong(
         "a schema is a dict of column names and types, such as {'count': 'int32'}, or a dataclass or TypedDict whose "
         f"annotations say so; got {got}"
     )
 
 
-def row_class(schema: Schema | type | None) -> type | None:
+def row_class(schema: Any) -> type | None:
     """Return what rows are to be made of: a dataclass; None for dicts.
 
     Args:
@@ -116,8 +117,9 @@ def _type_of(cls: type, name: str, hint: object) -> str:
     if get_origin(hint) is not Annotated:
         if hint in _PLAIN:
             return _PLAIN[hint]
-        more = f": say how many bytes, Annotated[{hint.__name__}, \"{hint.__name__}:64\"]" if hint in (str, bytes) else ""  # type: ignore[attr-defined]
-        raise _wrong(f"{where}: {_shown(hint)} is no column type{more or '; ' + _HELP}")
+        name = _shown(hint)
+        help_text = f'say how many bytes: Annotated[{name}, "{name}:64"]' if hint in (str, bytes) else _HELP
+        raise _wrong(f"{where}: {name} is no column type; {help_text}")
     python, *notes = get_args(hint)
     for note in notes:
         if isinstance(note, str):

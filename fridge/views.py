@@ -124,7 +124,7 @@ def frame(table: _hot.Table[Any], *, snapshot: bool, key: str, expiry: str | Non
     pandas = _package("pandas")
     rows = array(table, snapshot=snapshot, key=key, expiry=expiry)
     columns = {name: rows[name] for name in rows.dtype.names or () if name != key}
-    return pandas.DataFrame(columns, index=pandas.Index(rows[key], name=key, dtype=object))  # type: ignore[no-any-return]
+    return pandas.DataFrame(columns, index=pandas.Index(rows[key], name=key, dtype=object))
 
 
 def arrow(table: _hot.Table[Any], *, snapshot: bool, key: str, expiry: str | None) -> pyarrow.Table:
@@ -143,7 +143,7 @@ def arrow(table: _hot.Table[Any], *, snapshot: bool, key: str, expiry: str | Non
     types = {"str": pa.string(), "bytes": pa.binary()}
     keys = rows[key].tolist()
     columns = {key: pa.array(keys, pa.string() if keys and isinstance(keys[0], str) else pa.binary())}
-    for name in rows.dtype.names[1:]:
+    for name in (rows.dtype.names or ())[1:]:
         kind = types.get(kinds.get(name, ""))
         columns[name] = pa.array(rows[name].tolist(), kind) if kind else pa.array(np.ascontiguousarray(rows[name]))
     return pa.table(columns)

@@ -1,5 +1,4 @@
-"""Tests of fridge.table beyond one column of one row: updates under conditions, batches, pop, clear, pages; and rows of
-classes.
+"""Tests of fridge.table beyond one column of one row: conditions, batches, pop, clear, pages; rows of classes.
 
 Tests named after a row (Z2, T6, ...) show that fridge does right what that row of docs/peers.md says another system gets
 wrong or has.
@@ -130,6 +129,16 @@ def test_updates_of_many_processes_lose_nothing(f: fridge.Store) -> None:
     assert f.verify().findings == 0
 
 
+def test_update_may_return_one_column(rate: fridge.Table) -> None:
+    assert rate.update("ip", incr={"count": 5}, set={"note": "x"}, returning="count") == 5
+    assert rate.update("ip", returning="note") == "x"
+    assert rate.update("ip", incr={"count": 1}, if_={"count": 7}, returning="count") is None
+    assert rate.update("ip", incr={"count": -5}, returning="count") == 0, "0 is no None"
+    with pytest.raises(errors.UnknownColumnError, match="nope"):
+        rate.update("ip", incr={"count": 1}, returning="nope")
+    assert rate.get("ip", "count") == 0
+
+
 def test_update_keeps_the_ttl(f: fridge.Store, rate: fridge.Table) -> None:
     rate.set("ip", count=1)
     f.expire("rate:ip", 100)
@@ -139,16 +148,22 @@ def test_update_keeps_the_ttl(f: fridge.Store, rate: fridge.Table) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "cls", "says"),
-    [({"set": {"nope": 1}}, errors.UnknownColumnError, "it has count, reset"), ({"incr": {"nope": 1}}, errors.UnknownColumnError, "nope"),
+    [({"set": {"nope": 1}}, errors.UnknownColumnError, "it has count, reset"),
+     ({"incr": {"nope": 1}}, errors.UnknownColumnError, "nope"),
      ({"if_": {"nope": 1}}, errors.UnknownColumnError, "nope"), ({"default": {"nope": 1}}, errors.UnknownColumnError, "nope"),
-     ({"set": {"count": "1"}}, errors.ColumnTypeError, "'1' is no int"), ({"set": {"count": 2**31}}, errors.ColumnRangeError, "2147483647"),
-     ({"set": {"note": "x" * 17}}, errors.TooLongError, "the limit is 16"), ({"incr": {"count": 1.5}}, errors.NotAnIntegerError, "float"),
-     ({"incr": {"count": True}}, errors.NotAnIntegerError, "bool"), ({"incr": {"count": 2**64}}, errors.NotAnIntegerError, "64-bit"),
+     ({"set": {"count": "1"}}, errors.ColumnTypeError, "'1' is no int"),
+     ({"set": {"count": 2**31}}, errors.ColumnRangeError, "2147483647"),
+     ({"set": {"note": "x" * 17}}, errors.TooLongError, "the limit is 16"),
+     ({"incr": {"count": 1.5}}, errors.NotAnIntegerError, "float"),
+     ({"incr": {"count": True}}, errors.NotAnIntegerError, "bool"),
+     ({"incr": {"count": 2**64}}, errors.NotAnIntegerError, "64-bit"),
      ({"incr": {"note": 1}}, errors.ColumnTypeError, "note"), ({"incr": {"ok": 1}}, errors.ColumnTypeError, "ok"),
-     ({"incr": {"x": "1"}}, errors.ColumnTypeError, "no number"), ({"incr": {"x": math.inf}}, errors.CounterOverflowError, "Infinity"),
+     ({"incr": {"x": "1"}}, errors.ColumnTypeError, "no number"),
+     ({"incr": {"x": math.inf}}, errors.CounterOverflowError, "Infinity"),
      ({"incr": {"count": 2**31 - 1}}, errors.ColumnRangeError, "5 \\+ 2147483647 is not between"),
      ({"incr": {"big": -1}}, errors.ColumnRangeError, "0 - 1"), ({"if_": {"count": "5"}}, errors.ColumnTypeError, "no int"),
-     ({"if_": {"count": None}}, errors.ColumnTypeError, "None is no int"), ({"if_": {"count": ("~", 5)}}, errors.ArgumentError, "'~'"),
+     ({"if_": {"count": None}}, errors.ColumnTypeError, "None is no int"),
+     ({"if_": {"count": ("~", 5)}}, errors.ArgumentError, "'~'"),
      ({"if_": {"count": ("<",)}}, errors.ArgumentError, "such as"), ({"if_": {"count": ()}}, errors.ArgumentError, "such as"),
      ({"set": {"count": 1}, "incr": {"count": 1}}, errors.ArgumentError, "both set and incremented"),
      ({"set": 5}, errors.ArgumentError, "a row is a dict"), ({"incr": [1]}, errors.ArgumentError, "a row is a dict"),
@@ -549,8 +564,8 @@ def test_a_read_only_segment_can_be_read(f: fridge.Store) -> None:
         assert len(u.scan()[1]) == 2
         assert sorted(u.to_numpy()["n"].tolist()) == [1, 2]
         assert u.view().rows["n"][u.view().valid()].sum() == 3
-        calls = (lambda: u.update("a", incr={"n": 1}), lambda: u.mset({"a": {}}), lambda: u.mdelete(["a"]), lambda: u.pop("a"), u.clear,
-                 lambda: u.setdefault("a"), lambda: u.set("a", n=1))  # fmt: skip
+        calls = (lambda: u.update("a", incr={"n": 1}), lambda: u.mset({"a": {}}), lambda: u.mdelete(["a"]), lambda: u.pop("a"),
+                 u.clear, lambda: u.setdefault("a"), lambda: u.set("a", n=1))  # fmt: skip
         for call in calls:
             with pytest.raises(errors.ReadOnlyError):
                 call()

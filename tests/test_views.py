@@ -33,8 +33,9 @@ def f(segment_path: Path) -> Iterator[fridge.Store]:
 def t(f: fridge.Store) -> fridge.Table:
     t = f.table("t", SCHEMA, capacity=100)
     for i in range(50):
-        t.set(f"k{i}" if i % 5 else f"k{i}" + " long" * 20, count=-i, reset=2**40 + i, note="é" * (i % 8), raw=b"\0" * (i % 5), ok=i % 2 == 0,
-              x=i / 4, big=2**63 + i, a=-128, b=-i, c=255, d=65535 - i, e=2**32 - 1)  # fmt: skip
+        t.set(f"k{i}" if i % 5 else f"k{i}" + " long" * 20, count=-i, reset=2**40 + i, note="é" * (i % 8),
+              raw=b"\0" * (i % 5), ok=i % 2 == 0, x=i / 4,
+              big=2**63 + i, a=-128, b=-i, c=255, d=65535 - i, e=2**32 - 1)  # fmt: skip
     for i in range(0, 50, 3):
         t.incr(f"k{i}" if i % 5 else f"k{i}" + " long" * 20, "count", 0)
         t.set(f"k{i}" if i % 5 else f"k{i}" + " long" * 20, reset=1, note="changed")
@@ -140,8 +141,9 @@ def test_pandas(t: fridge.Table) -> None:
 def test_arrow(t: fridge.Table) -> None:
     table = t.to_arrow()
     kinds = {name: str(table.schema.field(name).type) for name in table.schema.names}
-    assert kinds == {"key": "binary", "count": "int32", "reset": "int64", "note": "string", "raw": "binary", "ok": "bool", "x": "double",
-                     "big": "uint64", "a": "int8", "b": "int16", "c": "uint8", "d": "uint16", "e": "uint32"}  # fmt: skip
+    assert kinds == {"key": "binary", "count": "int32", "reset": "int64", "note": "string", "raw": "binary", "ok": "bool",
+                     "x": "double", "big": "uint64",
+                     "a": "int8", "b": "int16", "c": "uint8", "d": "uint16", "e": "uint32"}  # fmt: skip
     assert isinstance(table, pyarrow.Table)
     assert {row.pop("key"): row for row in table.to_pylist()} == dict(t.items())
 
@@ -238,8 +240,12 @@ except fridge.FridgeError as error:
 # --- optional packages ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("package", "method"), [("numpy", "to_numpy"), ("numpy", "view"), ("pandas", "to_pandas"), ("pyarrow", "to_arrow")])
-def test_a_package_that_is_not_installed_is_named(t: fridge.Table, package: str, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("package", "method"), [("numpy", "to_numpy"), ("numpy", "view"), ("pandas", "to_pandas"), ("pyarrow", "to_arrow")]
+)
+def test_a_package_that_is_not_installed_is_named(
+    t: fridge.Table, package: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, package, None)  # what the import system takes for "not there"
     with pytest.raises(ImportError, match=f"pip install 'fridge-sidecar\\[{package}\\]'"):
         getattr(t, method)()

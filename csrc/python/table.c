@@ -171,8 +171,9 @@ static PyMethodDef methods[] = {
          "cas(key, column, expected, new)\n--\n\nSet a column if it holds expected; return whether it was set. A missing "
          "row is False."),
     FAST("update", rows_update,
-         "update(key, *, set=None, incr=None, if_=None, default=None, exists=None)\n--\n\nChange several columns in one "
-         "step, if the conditions hold. Return the row as it is afterwards, None when they did not hold."),
+         "update(key, *, set=None, incr=None, if_=None, default=None, exists=None, returning=None)\n--\n\nChange several "
+         "columns in one step, if the conditions hold. Return the row as it is afterwards, or the column that returning names; "
+         "None when the conditions did not hold."),
     FAST("setdefault", rows_setdefault,
          "Return the row, made of the given columns when it is absent: setdefault(key, column=value, ...) or "
          "setdefault(key, row)."),

@@ -104,6 +104,17 @@ fr_status quick_get(store *st, const key *k, quick_value *out) {
     return FR_OK;
 }
 
+fr_status quick_row_image(store *st, const key *k, const table *tb, char *image) {
+    place p;
+    if (FR_UNLIKELY(ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
+    fr_status status = find(st->s, k, tb, &p);
+    if (FR_UNLIKELY(!key_current(st, k))) return FR_RETRY; /* as in quick_get */
+    if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY && ld8(&p.st->seq) != p.seq ? FR_RETRY : status;
+    copy_out(image, SEG_AT(st->s, p.off, char), tb->stride);
+    bool whole = ld8(p.slot_at) == p.slot && ld8(SEG_AT(st->s, p.off, uint64_t)) == p.version && ld8(&p.st->seq) == p.seq;
+    return FR_LIKELY(whole) ? FR_OK : FR_RETRY;
+}
+
 /* --- looking ahead --------------------------------------------------------------------------------------------------- */
 
 /* The bucket in which a key's slot word most probably is, or NULL. */

@@ -42,6 +42,9 @@ void quick_fetch_block(store *st, const key *k);
 fr_status quick_set(store *st, const key *k, span bytes);
 fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out);
 
+/* quick_row_image copies a whole row, validated: FR_OK, FR_NOKEY (certainly absent), or FR_RETRY. */
+fr_status quick_row_image(store *st, const key *k, const table *tb, char *image);
+
 /* quick_row_add: k is a row's key of table tb. FR_RETRY too for an overflow (the general call says it in words). */
 fr_status quick_row_add(store *st, const key *k, const table *tb, const column *c, int64_t by, int64_t *out);
 

@@ -209,7 +209,20 @@ static void every_store_of_a_quick_row_update(void) { every_store_of(&(subject){
 /* A reader at each store of a quick update sees both columns before, or both after. */
 static void look_at_pair(store *st, void *ctx) {
     unsigned *seen = ctx;
-    int which = seen_pair(st);
+    int which = seen_pair(st), straight = -1;
+    char image[256];
+    key k = route(st, "t:r");
+    const table *tb = table_at(st, (uint32_t)k.table);
+    fr_status status = quick_row_image(st, &k, tb, image);
+    if (status == FR_OK) {
+        int32_t c;
+        int64_t d;
+        memcpy(&c, image + tb->schema.column[0].offset, 4);
+        memcpy(&d, image + tb->schema.column[2].offset, 8);
+        straight = c == 8 && d == -5 ? 1 : c == 7 && d == 5 ? 0 : 2;
+    }
+    CHECK(status == FR_OK ? straight == which : status == FR_RETRY);
+    seen[2] += status == FR_OK;
     CHECK(which >= 0 && !(which == 0 && seen[1]));
     if (which >= 0) seen[which]++;
 }
@@ -218,7 +231,7 @@ static void readers_see_all_of_a_quick_row_update(void) {
     schema sc = {.columns = 0};
     table *tb;
     bool created;
-    unsigned seen[2] = {0, 0};
+    unsigned seen[3] = {0, 0, 0};
     static const char *const columns[][2] = {{"c", "int32"}, {"note", "str:8"}, {"d", "int64"}};
     for (unsigned i = 0; i < 3; i++)
         CHECK_STATUS(schema_add(&sc, text_of(columns[i][0]), text_of(columns[i][1]), &last_error), FR_OK);
@@ -229,7 +242,11 @@ static void readers_see_all_of_a_quick_row_update(void) {
     fr_hook = at_store, fr_hook_ctx = &w;
     CHECK_STATUS(put_pair(st, 1), FR_OK);
     fr_hook = NULL;
-    CHECK(seen[0] > 3 && seen[1] > 3);
+    CHECK(seen[0] > 3 && seen[1] > 3 && seen[2] > 3);
+    CHECK(del(st, "t:r"));
+    char image[256];
+    key k = route(st, "t:r");
+    CHECK_STATUS(quick_row_image(st, &k, tb, image), FR_NOKEY);
     close_sound(st);
 }
 
