@@ -170,9 +170,9 @@ class View:
     """A read-only window on a table's row images, without a copy.
 
     What it shows moves: other processes write while it is read. A number of 8 bytes is never torn; a row, or a text, may
-    be seen half-way through a change. A row that changes in several columns moves to another image, so that two looks
-    may find it twice or not at all. After the table was dropped, what lies there is anything. Use Table.to_numpy() where
-    that matters.
+    be seen half-way through a change. A row that changes in a text or in several columns may move to another image, so
+    that two looks may find it twice or not at all. After the table was dropped, what lies there is anything. Use
+    Table.to_numpy() where that matters.
 
     The segment stays mapped, after close() too, until the last array that looks at it is gone.
 

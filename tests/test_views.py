@@ -178,7 +178,7 @@ def test_a_view_cannot_be_written(t: fridge.Table) -> None:
     with pytest.raises(ValueError, match="WRITEABLE"):
         rows.base.flags.writeable = True  # type: ignore[union-attr]
     with pytest.raises((ValueError, TypeError, BufferError)):
-        memoryview(rows["count"]).cast("B")[0] = 1
+        memoryview(rows["count"]).cast("B")[0] = 1  # type: ignore[arg-type]
     assert t.get("k1", "count") == -1
 
 
