@@ -141,8 +141,8 @@ def arrow(table: _hot.Table[Any], *, snapshot: bool, key: str, expiry: str | Non
     rows = array(table, snapshot=snapshot, key=key, expiry=expiry)
     kinds = {name: kind.partition(":")[0] for name, kind in table.schema.items()}
     types = {"str": pa.string(), "bytes": pa.binary()}
-    keys = rows[key].tolist()
-    columns = {key: pa.array(keys, pa.string() if keys and isinstance(keys[0], str) else pa.binary())}
+    decoded = getattr(table._segment, "_decode", False)
+    columns = {key: pa.array(rows[key].tolist(), pa.string() if decoded else pa.binary())}
     for name in (rows.dtype.names or ())[1:]:
         kind = types.get(kinds.get(name, ""))
         columns[name] = pa.array(rows[name].tolist(), kind) if kind else pa.array(np.ascontiguousarray(rows[name]))
@@ -156,14 +156,15 @@ class _Window:
     """Memory of the segment as numpy reads it, read-only; it keeps the segment mapped as long as an array looks at it."""
 
     def __init__(self, table: _hot.Table[Any]) -> None:
+        segment = table._segment
+        segment._hold()  # from here on another thread's close() does not unmap
+        self._held = segment
         address, images, stride, _, _ = table._place()
-        self._segment = table._segment
-        self._segment._hold()
         self.__array_interface__ = {"version": 3, "shape": (images * stride,), "typestr": "|u1", "data": (address, True)}
 
     def __del__(self) -> None:
-        if "__array_interface__" in self.__dict__:  # not when the segment was closed already
-            self._segment._release()
+        if "_held" in self.__dict__:  # not when the segment was closed already
+            self._held._release()
 
 
 class View:

@@ -523,10 +523,9 @@ PyObject *rows_place(PyObject *o, PyObject *unused) {
     TABLE_SELF;
     (void)unused;
     TABLE_OPEN(NULL);
-    store *st = self->segment->st;
+    const store *st = self->segment->st; /* before any object is made: that may run Python code, which may close */
+    unsigned long long address = (unsigned long long)(uintptr_t)(st->s->base + self->tb->rows_off), images = self->tb->images;
+    unsigned long long epoch = hot_expiry_to_wall(self->segment->st, 0);
     PyObject *layout = layout_of(self);
-    if (!layout) return NULL;
-    unsigned long long address = (unsigned long long)(uintptr_t)(st->s->base + self->tb->rows_off);
-    return Py_BuildValue("(KKKKN)", address, (unsigned long long)self->tb->images, (unsigned long long)self->stride,
-                         (unsigned long long)hot_expiry_to_wall(st, 0), layout);
+    return layout ? Py_BuildValue("(KKKKN)", address, images, (unsigned long long)self->stride, epoch, layout) : NULL;
 }

@@ -66,8 +66,10 @@ static void a_copy_has_every_row_once(void) {
     CHECK_STATUS(write_op(st, &e), FR_OK);
     e = (op){.run = do_expire, .name = "t:5", .at = NOW + 1};
     CHECK_STATUS(write_op(st, &e), FR_OK);
-    CHECK_STATUS(table_copy(st, tb, NOW + 1, &(copy_buffer){0}, &(copy_buffer){0}, &c.rows, &last_error), FR_OK);
+    c = (copied){.rows = 0};
+    CHECK_STATUS(table_copy(st, tb, NOW + 1, &c.images, &c.names, &c.rows, &last_error), FR_OK);
     CHECK(c.rows == 997); /* two are past */
+    drop(&c);
     CHECK_STATUS(copy(st, tb, &c), FR_OK);
     CHECK(c.rows == 999 && c.images.n == 999 * tb->stride);
     for (uint64_t i = 0; i < c.rows; i++) {
