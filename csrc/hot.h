@@ -122,6 +122,9 @@ FRIDGE_API fr_status hot_row_take(store *st, table *tb, span name, char *image, 
 FRIDGE_API fr_status hot_row_update(store *st, table *tb, span name, const row_steps *steps, char *image, bool *done,
                                     bool *created, bool wait, fr_error *err);
 
+/* hot_row_expire: at_ms is boot-clock ms, NO_EXPIRY takes the expiry away; *changed as EXPIRE and PERSIST answer. */
+FRIDGE_API fr_status hot_row_expire(store *st, table *tb, span name, uint64_t at_ms, bool *changed, bool wait, fr_error *err);
+
 /* --- several rows, pages, whole tables: all of these may block ----------------------------------------------------- */
 
 /* hot_rows_put sets columns of n rows in one transaction: all of them or, when one does not fit, none. *created: how many

@@ -58,6 +58,12 @@ static fr_status row_delete_op(store *st, txn *t, void *ctx) {
     return status == FR_OK ? key_delete(st, t, &c->k, &c->yes) : status;
 }
 
+static fr_status row_expire_op(store *st, txn *t, void *ctx) {
+    row_call *c = ctx;
+    fr_status status = row_current(st, t, c);
+    return status == FR_OK ? key_expire(st, t, &c->k, c->at_ms, 0, &c->yes) : status;
+}
+
 static fr_status row_exists_op(store *st, txn *t, void *ctx) {
     row_call *c = ctx;
     found f;
@@ -158,6 +164,14 @@ fr_status hot_row_delete(store *st, table *tb, span name, bool *existed, bool wa
     fr_status status = row_open(st, &c, name, err);
     if (status == FR_OK) status = write_one(st, &c.k, now_for(st, &c.k), row_delete_op, &c, wait, err);
     *existed = c.yes;
+    return status;
+}
+
+fr_status hot_row_expire(store *st, table *tb, span name, uint64_t at_ms, bool *changed, bool wait, fr_error *err) {
+    row_call c = {.tb = tb, .at_ms = at_ms};
+    fr_status status = row_open(st, &c, name, err);
+    if (status == FR_OK) status = write_one(st, &c.k, clock_boot_ms(), row_expire_op, &c, wait, err);
+    *changed = c.yes;
     return status;
 }
 

@@ -30,6 +30,7 @@ typedef struct row_call {
     bool yes, created;
     char *image;
     const row_steps *steps;
+    uint64_t at_ms;
     value *v;
     hot_sink *sink;
 } row_call;

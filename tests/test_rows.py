@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, TypedDict
@@ -136,6 +137,47 @@ def test_update_may_return_one_column(rate: fridge.Table) -> None:
     with pytest.raises(errors.UnknownColumnError, match="nope"):
         rate.update("ip", incr={"count": 1}, returning="nope")
     assert rate.get("ip", "count") == 0
+
+
+def test_rows_expire(f: fridge.Store, rate: fridge.Table) -> None:
+    assert rate.ttl("ip") is None
+    assert rate.expire("ip", 5) is False
+    rate.set("ip", count=1)
+    assert rate.ttl("ip") == math.inf
+    assert rate.expire("ip", timedelta(minutes=1)) is True
+    assert 59 < (rate.ttl("ip") or 0) <= 60
+    assert 59 <= f.ttl("rate:ip") <= 60
+    assert rate.expire("ip", None) is True
+    assert rate.expire("ip", None) is False
+    assert rate.ttl("ip") == math.inf
+    assert rate.expire("ip", 0.001) is True
+    while "ip" in rate:
+        pass
+    assert (rate.get("ip"), rate.ttl("ip"), rate.pop("ip"), list(rate.items())) == (None, None, None, [])
+    assert f.verify().findings == 0
+
+
+def test_an_update_may_set_the_expiry_in_the_same_step(rate: fridge.Table) -> None:
+    assert rate.update("ip", incr={"count": 1}, ex=100) == {**ZERO, "count": 1}
+    assert 99 < (rate.ttl("ip") or 0) <= 100
+    assert rate.update("ip", incr={"count": 1}) == {**ZERO, "count": 2}
+    assert 98 < (rate.ttl("ip") or 0) <= 100, "and keeps it"
+    assert rate.update("ip", if_={"count": 5}, ex=9) is None
+    assert rate.update("ip", set={"count": 5}, ex=timedelta(seconds=0.001)) == {**ZERO, "count": 5}
+    while "ip" in rate:
+        pass
+    assert rate.update("ip", incr={"count": 1}, returning="count") == 1
+    assert rate.ttl("ip") == math.inf
+
+
+@pytest.mark.parametrize("time", [0, -1, 0.0001, math.nan, math.inf, 1e12, "5", True, [], 10**400])
+def test_times_that_are_none(rate: fridge.Table, time: Any) -> None:
+    rate.set("ip", count=1)
+    with pytest.raises(errors.ArgumentError, match="give seconds"):
+        rate.expire("ip", time)
+    with pytest.raises(errors.ArgumentError, match="ex is"):
+        rate.update("ip", incr={"count": 1}, ex=time)
+    assert (rate.get("ip", "count"), rate.ttl("ip")) == (1, math.inf)
 
 
 def test_update_keeps_the_ttl(f: fridge.Store, rate: fridge.Table) -> None:
@@ -547,7 +589,7 @@ def test_closed_handles_say_so(segment_path: Path) -> None:
     f.close()
     calls = (lambda: t.update("a"), lambda: t.mset({"a": {}}), lambda: t.mget(["a"]), lambda: t.mdelete(["a"]), lambda: t.pop("a"),
              t.scan, t.clear, lambda: t.setdefault("a"), t.to_numpy, t.view, lambda: list(t.items()), lambda: f.tables(),
-             lambda: f.drop_table("t"))  # fmt: skip
+             lambda: f.drop_table("t"), lambda: t.expire("a", 1), lambda: t.ttl("a"))  # fmt: skip
     for call in calls:
         with pytest.raises(errors.ClosedError):
             call()
@@ -564,7 +606,7 @@ def test_a_read_only_segment_can_be_read(f: fridge.Store) -> None:
         assert sorted(u.to_numpy()["n"].tolist()) == [1, 2]
         assert u.view().rows["n"][u.view().valid()].sum() == 3
         calls = (lambda: u.update("a", incr={"n": 1}), lambda: u.mset({"a": {}}), lambda: u.mdelete(["a"]), lambda: u.pop("a"),
-                 u.clear, lambda: u.setdefault("a"), lambda: u.set("a", n=1))  # fmt: skip
+                 u.clear, lambda: u.expire("a", 1), lambda: u.setdefault("a"), lambda: u.set("a", n=1))  # fmt: skip
         for call in calls:
             with pytest.raises(errors.ReadOnlyError):
                 call()

@@ -7,8 +7,8 @@
 
 /* --- updates ------------------------------------------------------------------------------------------------------ */
 
-enum update_name { UPDATE_SET, UPDATE_INCR, UPDATE_IF, UPDATE_DEFAULT, UPDATE_EXISTS, UPDATE_RETURNING, UPDATE_NAMES };
-static const char *const update_words[UPDATE_NAMES] = {"set", "incr", "if_", "default", "exists", "returning"};
+enum update_name { UPDATE_SET, UPDATE_INCR, UPDATE_IF, UPDATE_DEFAULT, UPDATE_EXISTS, UPDATE_RETURNING, UPDATE_EX, UPDATE_NAMES };
+static const char *const update_words[UPDATE_NAMES] = {"set", "incr", "if_", "default", "exists", "returning", "ex"};
 static PyObject *update_name[UPDATE_NAMES]; /* interned: what most callers' keywords are */
 
 int batch_prepare(void) {
@@ -103,7 +103,7 @@ static int update_argument(PyObject *name) {
         if (FR_LIKELY(name == update_name[i])) return i;
     for (int i = 0; i < UPDATE_NAMES; i++)
         if (PyUnicode_Compare(name, update_name[i]) == 0) return i;
-    PyErr_Format(PyExc_TypeError, "update() got an unexpected keyword argument '%U'; it takes set, incr, if_, default, exists and returning",
+    PyErr_Format(PyExc_TypeError, "update() got an unexpected keyword argument '%U'; it takes set, incr, if_, default, exists, returning and ex",
                  name);
     return -1;
 }
@@ -118,6 +118,7 @@ static int take_argument(update *u, PyObject *name, PyObject *value, row_steps *
     case UPDATE_IF: return each_column(u->self, value, take_condition, u);
     case UPDATE_DEFAULT: s->defaults = true; return cells_add_row(u->self, &u->fallback, value);
     case UPDATE_RETURNING: return (u->returning = column_of(u->self, value)) < 0 ? -1 : 0;
+    case UPDATE_EX: return expiry_of("ex", value, &s->expiry);
     default:
         truth = PyObject_IsTrue(value);
         s->presence = truth ? ROW_PRESENT : ROW_ABSENT;

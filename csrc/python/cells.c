@@ -245,6 +245,23 @@ int cells_add_call(const TableObject *self, cells *c, const char *method, PyObje
     return 0;
 }
 
+/* --- times -------------------------------------------------------------------------------------------------------- */
+
+int expiry_of(const char *what, PyObject *o, uint64_t *at_ms) {
+    bool number = (PyLong_Check(o) || PyFloat_Check(o)) && !PyBool_Check(o);
+    PyObject *seconds = number ? Py_NewRef(o) : PyObject_CallMethod(o, "total_seconds", NULL);
+    double s = seconds ? PyFloat_AsDouble(seconds) : 0;
+    Py_XDECREF(seconds);
+    bool typed = !PyErr_Occurred();
+    PyErr_Clear();
+    if (typed && s * 1000 >= 1 && s <= 1e11) {
+        *at_ms = fridge_boot_ms() + (uint64_t)(s * 1000);
+        return 0;
+    }
+    fail_text(FR_ARGUMENT, "%s is %.60R: give seconds, an int or float from 0.001 to 1e11, or a timedelta", what, o);
+    return -1;
+}
+
 /* --- rows out ----------------------------------------------------------------------------------------------------- */
 
 /* Making the dict is most of what a call costs that returns a row: 65 ns of 185 for two columns. Copying one that has the

@@ -1,6 +1,8 @@
 /* rows.c - Table's verbs on one row: rows in, rows out, typed. Sections: writing; reading. */
 #include "python/table.h"
 
+#include <math.h>
+
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 PyObject *rows_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
@@ -106,6 +108,23 @@ PyObject *rows_cas(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
     return out;
 }
 
+PyObject *rows_expire(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObject *names) {
+    static const char *const parameters[] = {"key", "time"};
+    TABLE_SELF;
+    PyObject *in[2];
+    arg key;
+    fr_error err;
+    fr_status status;
+    uint64_t at = NO_EXPIRY;
+    bool changed = false;
+    TABLE_OPEN(NULL);
+    if (take("expire", args, nargs, names, parameters, 2, 2, in) < 0) return NULL;
+    if ((in[1] != Py_None && expiry_of("time", in[1], &at) < 0) || arg_key(in[0], &key) < 0) return NULL;
+    TRY(self->segment, status, false, hot_row_expire(st, self->tb, key.s, at, &changed, wait, &err));
+    arg_free(&key);
+    return status == FR_OK ? bool_out(changed) : fail_status(status, &err);
+}
+
 PyObject *rows_delete(PyObject *o, PyObject *name) {
     TABLE_SELF;
     arg key;
@@ -134,6 +153,31 @@ static PyObject *whole_row(TableObject *self, span name, PyObject *standard) {
     if (!image) return PyErr_NoMemory();
     TRY(self->segment, status, stride > HOT_COPY_MAX, hot_row_image(st, self->tb, name, image, &found, wait, &err));
     PyObject *out = status != FR_OK ? fail_status(status, &err) : found ? row_out(self, image) : nothing(standard);
+    image_free(&r);
+    return out;
+}
+
+/* Seconds, inf for a row that never expires. */
+static PyObject *time_left(const char *image) {
+    uint64_t at, now = fridge_boot_ms();
+    memcpy(&at, image + 16, 8); /* table.h: a row image's expiry */
+    return PyFloat_FromDouble(at == NO_EXPIRY ? HUGE_VAL : at > now ? (double)(at - now) / 1000 : 0);
+}
+
+PyObject *rows_ttl(PyObject *o, PyObject *name) {
+    TABLE_SELF;
+    image_room r;
+    arg key;
+    fr_error err;
+    fr_status status;
+    bool found = false;
+    TABLE_OPEN(NULL);
+    if (arg_key(name, &key) < 0) return NULL;
+    char *image = image_get(&r, self->stride);
+    if (!image) status = FR_NOSPACE;
+    else TRY(self->segment, status, self->stride > HOT_COPY_MAX, hot_row_image(st, self->tb, key.s, image, &found, wait, &err));
+    arg_free(&key);
+    PyObject *out = status != FR_OK ? fail_status(status, image ? &err : NULL) : found ? time_left(image) : Py_NewRef(Py_None);
     image_free(&r);
     return out;
 }

@@ -171,13 +171,18 @@ static PyMethodDef methods[] = {
          "cas(key, column, expected, new)\n--\n\nSet a column if it holds expected; return whether it was set. A missing "
          "row is False."),
     FAST("update", rows_update,
-         "update(key, *, set=None, incr=None, if_=None, default=None, exists=None, returning=None)\n--\n\nChange several "
+         "update(key, *, set=None, incr=None, if_=None, default=None, exists=None, returning=None, ex=None)\n--\n\nChange several "
          "columns in one step, if the conditions hold. Return the row as it is afterwards, or the column that returning names; "
          "None when the conditions did not hold."),
     FAST("setdefault", rows_setdefault,
          "Return the row, made of the given columns when it is absent: setdefault(key, column=value, ...) or "
          "setdefault(key, row)."),
     FAST("pop", rows_pop, "pop(key, default=None)\n--\n\nDelete a row and return what it held; default when it is absent."),
+    FAST("expire", rows_expire,
+         "expire(key, time)\n--\n\nLet a row expire after time: seconds, or a timedelta; None: never. Return whether that "
+         "changed anything: False for an absent row."),
+    {"ttl", rows_ttl, METH_O,
+     "ttl(key, /)\n--\n\nReturn the seconds a row has left, inf when it does not expire, None when it is absent."},
     {"delete", rows_delete, METH_O, "delete(key, /)\n--\n\nDelete a row; return whether it existed."},
     {"mset", rows_mset, METH_O, "mset(rows, /)\n--\n\nSet columns of many rows in one step, or of none; return how many are new."},
     {"mget", rows_mget, METH_O, "mget(keys, /)\n--\n\nReturn many rows as of one instant, None for those that are absent."},

@@ -49,6 +49,9 @@ int cells_add_call(const TableObject *self, cells *c, const char *method, PyObje
 typedef int (*column_visit)(void *ctx, PyObject *name, PyObject *value);
 int each_column(const TableObject *self, PyObject *row, column_visit each, void *ctx);
 
+/* expiry_of: boot-clock ms after an int or float of seconds, or a timedelta, from now. */
+int expiry_of(const char *what, PyObject *o, uint64_t *at_ms);
+
 /* row_out makes an image what the caller gets for a row: a dict, or an object of the row class. */
 PyObject *row_out(const TableObject *self, const char *image);
 
@@ -72,6 +75,8 @@ METHOD(rows_incr);
 METHOD(rows_decr);
 METHOD(rows_cas);
 METHOD(rows_pop);
+METHOD(rows_expire);
+PyObject *rows_ttl(PyObject *o, PyObject *name);
 PyObject *rows_delete(PyObject *o, PyObject *name);
 int rows_contains(PyObject *o, PyObject *name);
 

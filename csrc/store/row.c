@@ -427,10 +427,11 @@ fr_status row_update(store *st, txn *t, const key *k, const row_steps *s, char *
     status = put_cells(t, tb, s->set, s->sets, image);
     if (status == FR_OK) status = add_cells(t, tb, s->add, s->adds, image);
     if (status != FR_OK) return status;
+    if (s->expiry != NO_EXPIRY) image_set_word(image, BLOCK_EXPIRY, s->expiry);
     memcpy(out, image, tb->stride);
     *done = true;
     *created = !f.exists;
-    if (f.exists && s->sets == 0 && s->adds == 0) return FR_OK;
+    if (f.exists && s->sets == 0 && s->adds == 0 && s->expiry == NO_EXPIRY) return FR_OK;
     return f.exists || f.dead ? image_replace(t, tb, k, &f, image) : image_insert(t, tb, k, image);
 }
 

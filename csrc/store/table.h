@@ -150,7 +150,8 @@ fr_status row_take(store *st, txn *t, const key *k, char *image, bool *existed);
 
 /* row_update: several columns of one row in one step, when all conditions hold (*done says). Sets go before adds. A row
  * that is absent is made, unless presence forbids it; it begins with `fallback` when `defaults`, which is also what
- * conditions then are judged by; without, no condition holds for an absent row. *out: the row as it is afterwards. */
+ * conditions then are judged by; without, no condition holds for an absent row. expiry: NO_EXPIRY keeps what the row has.
+ * *out: the row as it is afterwards. */
 enum row_presence { ROW_EITHER, ROW_PRESENT, ROW_ABSENT };
 enum row_test { ROW_EQ, ROW_NE, ROW_LT, ROW_LE, ROW_GT, ROW_GE };
 typedef struct row_condition {
@@ -164,6 +165,7 @@ typedef struct row_steps {
     const row_condition *condition;
     const cell_in *fallback, *set, *add;
     size_t conditions, fallbacks, sets, adds;
+    uint64_t expiry; /* boot-clock ms */
 } row_steps;
 fr_status row_update(store *st, txn *t, const key *k, const row_steps *steps, char *out, bool *done, bool *created);
 /* row_compare judges one condition by an image; false: the column's type and the value's cannot be compared. */

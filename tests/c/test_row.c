@@ -25,6 +25,12 @@ static value num(int64_t i) { return (value){.kind = VALUE_INT, .i = i}; }
 static value flt(double d) { return (value){.kind = VALUE_DOUBLE, .d = d}; }
 static value txt(const char *s) { return (value){.kind = VALUE_BYTES, .p = s, .n = strlen(s)}; }
 
+static table_info info(store *st) {
+    table_info out;
+    table_measure(st, table_find(st, SPAN_LIT("t")), &out);
+    return out;
+}
+
 /* --- one update --------------------------------------------------------------------------------------------------- */
 
 typedef struct update {
@@ -192,6 +198,29 @@ static void a_refused_update_changes_nothing(void) {
     close_sound(st);
 }
 
+static void an_update_may_set_the_expiry(void) {
+    store *st = big_store();
+    update u;
+    make(st, 10);
+    given(&u, "t:a");
+    to_add(&u, COUNT, num(1));
+    u.s.expiry = NOW + 100;
+    CHECK_STATUS(run(st, &u), FR_OK);
+    op look = {.run = do_find, .name = "t:a"};
+    CHECK_STATUS(read_op(st, &look), FR_OK);
+    CHECK(look.flag && look.at == NOW + 100 && info(st).expires == 1);
+    u.s.expiry = NO_EXPIRY; /* keeps it */
+    CHECK_STATUS(run(st, &u), FR_OK);
+    CHECK_STATUS(read_op(st, &look), FR_OK);
+    CHECK(look.at == NOW + 100 && info(st).expires == 1);
+    given(&u, "t:a"); /* nothing else */
+    u.s.expiry = NOW + 200;
+    CHECK_STATUS(run(st, &u), FR_OK);
+    CHECK_STATUS(read_op(st, &look), FR_OK);
+    CHECK(look.at == NOW + 200 && hget_is(st, "t:a", "count", "2"));
+    close_sound(st);
+}
+
 /* --- quick and general -------------------------------------------------------------------------------------------- */
 
 static bool same_rows(store *st) {
@@ -294,6 +323,7 @@ int main(void) {
     RUN(conditions_decide);
     RUN(an_absent_row_meets_no_condition_but_its_defaults);
     RUN(a_refused_update_changes_nothing);
+    RUN(an_update_may_set_the_expiry);
     RUN(quick_updates_agree_with_general_ones);
     RUN(taking_reads_and_deletes);
     RUN(clearing_leaves_the_table_and_the_others);

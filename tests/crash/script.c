@@ -310,7 +310,7 @@ static fr_status cell_word(const call *c, const key *k, size_t i, cell_in *out) 
     return FR_OK;
 }
 
-/* UPDATE row [IF column value ..] [SET column value ..] [ADD column value ..] [ELSE column value ..] [NX|XX] */
+/* UPDATE row [IF column value ..] [SET column value ..] [ADD column value ..] [ELSE column value ..] [NX|XX] [PXAT ms] */
 static fr_status do_update(store *st, txn *t, const call *c) {
     char image[512];
     cell_in in[3][WORDS / 2];
@@ -325,6 +325,7 @@ static fr_status do_update(store *st, txn *t, const call *c) {
         cell_in v;
         if (is(c->w[i], "NX")) s.presence = ROW_ABSENT;
         else if (is(c->w[i], "XX")) s.presence = ROW_PRESENT;
+        else if (is(c->w[i], "PXAT") && i + 1 < c->n) s.expiry = (uint64_t)number(c->w[++i]);
         else if (is(c->w[i], "IF") || is(c->w[i], "SET") || is(c->w[i], "ADD") || is(c->w[i], "ELSE")) what = c->w[i].p[0];
         else if ((status = cell_word(c, &k, i++, &v)) != FR_OK) break;
         else if (what == 'I') conditions[s.conditions++] = (row_condition){v.column, ROW_EQ, v.v};

@@ -8,7 +8,7 @@
  *   SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new, EXPIRE k at, PERSIST k, RENAME a b, RENAMENX a b, COPY a b,
  *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
  *   SWAPDB a b, COPEN k n, TRASH stripe limit, ROWS row column v row column v..., TAKE row, CLEAR table,
- *   UPDATE row [IF column v..] [SET column v..] [ADD column n..] [ELSE column v..] [NX|XX]; EXEC a | b | c runs several in one.
+ *   UPDATE row [IF column v..] [SET column v..] [ADD column n..] [ELSE column v..] [NX|XX] [PXAT ms]; EXEC a | b | c runs several in one.
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER,
  *   EXPECT k v
