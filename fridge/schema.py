@@ -6,11 +6,13 @@ whose rows a type checker then knows. The engine judges it (csrc/store/schema.c)
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from fridge import errors
+
+if TYPE_CHECKING:  # not imported: it brings half of the standard library; who has a dataclass has it already
+    from dataclasses import Field
 
 Schema: TypeAlias = Mapping[str, str]
 """Column names and their types: {"count": "int32", "note": "str:64"}."""
@@ -56,7 +58,7 @@ def pairs(schema: Any) -> tuple[tuple[str, str], ...]:
     if isinstance(schema, Mapping):
         return tuple(schema.items())
     is_class = isinstance(schema, type)
-    if is_class and (dataclasses.is_dataclass(schema) or _is_typed_dict(schema)):
+    if is_class and (_is_dataclass(schema) or _is_typed_dict(schema)):
         return tuple(_columns(schema))
     got = repr(schema) if is_class else f"a {type(schema).__name__}"
     raise _wrong(
@@ -71,13 +73,17 @@ def row_class(schema: Any) -> type | None:
     Args:
         schema: what the table was declared with.
     """
-    return schema if isinstance(schema, type) and dataclasses.is_dataclass(schema) else None
+    return schema if isinstance(schema, type) and _is_dataclass(schema) else None
 
 
 def _wrong(message: str) -> errors.SchemaError:
     error = errors.SchemaError(message)
     error.status = "SCHEMA"
     return error
+
+
+def _is_dataclass(cls: type) -> bool:
+    return hasattr(cls, "__dataclass_fields__")
 
 
 def _is_typed_dict(cls: type) -> bool:
@@ -89,8 +95,10 @@ def _columns(cls: type) -> Iterator[tuple[str, str]]:
         hints = get_type_hints(cls, include_extras=True)
     except NameError as error:
         raise _wrong(f"{cls.__name__}: an annotation cannot be read: {error}; define its type where the class can see it") from None
-    if dataclasses.is_dataclass(cls):
-        for field in dataclasses.fields(cls):
+    if _is_dataclass(cls):
+        from dataclasses import fields
+
+        for field in fields(cls):
             _check_field(cls, field)
             yield field.name, _type_of(cls, field.name, hints[field.name])
         return
@@ -101,12 +109,14 @@ def _columns(cls: type) -> Iterator[tuple[str, str]]:
         yield name, _type_of(cls, name, hint)
 
 
-def _check_field(cls: type, field: dataclasses.Field[Any]) -> None:
+def _check_field(cls: type, field: Field[Any]) -> None:
     """A new row holds zeros, and says so in every process; a default that only this class knows would be another truth."""
+    from dataclasses import MISSING
+
     where = f"{cls.__name__}.{field.name}"
     if not field.init:
         raise _wrong(f"{where}: a column must be a parameter of the class, so field(init=False) is not possible")
-    if field.default_factory is not dataclasses.MISSING or (field.default is not dataclasses.MISSING and field.default):
+    if field.default_factory is not MISSING or (field.default is not MISSING and field.default):
         raise _wrong(
             f"{where}: a column of a new row is 0, False or empty; give another value to setdefault() or update(default=...)"
         )

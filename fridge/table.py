@@ -116,7 +116,7 @@ class Table(_hot.Table[R]):
             >>> rate.to_numpy()["count"].sum()  # doctest: +SKIP
             1234
         """
-        from fridge import views
+        from fridge import views  # with numpy, when they are wanted
 
         return views.array(self, snapshot=snapshot, key=key, expiry=expiry)
 
@@ -131,7 +131,7 @@ class Table(_hot.Table[R]):
         Raises:
             ImportError: pandas is not installed.
         """
-        from fridge import views
+        from fridge import views  # with numpy, when they are wanted
 
         return views.frame(self, snapshot=snapshot, key=key, expiry=expiry)
 
@@ -146,7 +146,7 @@ class Table(_hot.Table[R]):
         Raises:
             ImportError: pyarrow is not installed.
         """
-        from fridge import views
+        from fridge import views  # with numpy, when they are wanted
 
         return views.arrow(self, snapshot=snapshot, key=key, expiry=expiry)
 
@@ -164,7 +164,7 @@ class Table(_hot.Table[R]):
             >>> v.rows["count"][v.valid()].max()  # doctest: +SKIP
             17
         """
-        from fridge import views
+        from fridge import views  # with numpy, when they are wanted
 
         return views.View(self)
 
