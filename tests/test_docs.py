@@ -1,11 +1,15 @@
 """The pages in docs/ are programs: the ```python blocks of a page run in order, in one namespace, on a segment of its own.
 
+So are the examples of Table's methods, which are C and have no other doctest.
+
 A block that ends with a comment `# -> value` on a line says what the expression before it gives, and is held to it. A
 block that is not to be run (another language's, a fragment) is simply no ```python block.
 """
 
 from __future__ import annotations
 
+import doctest
+import math
 import re
 import sys
 from pathlib import Path
@@ -15,6 +19,7 @@ from typing import Any
 import pytest
 
 import fridge
+from fridge import _hot
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
@@ -60,6 +65,19 @@ def test_a_page_runs(path: Path, segment_path: Path, tmp_path: Path, monkeypatch
     with fridge.open(segment_path, size="64mb") as f:
         vars(page).update(f=f, fridge=fridge, _check=check)
         assert run_page(path, vars(page)) > 0, "the page shows no result that is checked"
+
+
+METHODS = sorted(name for name, method in vars(_hot.Table).items() if callable(method) and not name.startswith("_"))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_examples_of_a_tables_methods_run(name: str, segment_path: Path) -> None:
+    with fridge.open(segment_path, size="16mb") as f:
+        rate = f.table("rate", {"count": "int32", "reset": "int64", "note": "str:64"}, capacity=10)
+        text = str(getattr(fridge.Table, name).__doc__)
+        examples = doctest.DocTestParser().get_doctest(text, {"rate": rate, "inf": math.inf}, name, None, None)
+        assert examples.examples, "a method of the surface has an example"
+        assert doctest.DocTestRunner().run(examples).failed == 0
 
 
 def test_there_are_pages() -> None:

@@ -1,5 +1,6 @@
 /* table.c - the type Table: a declared table and its facts. Its verbs are in rows.c and batch.c. */
 #include "python/table.h"
+#include "python/table_docs.h"
 
 PyTypeObject *table_type;
 
@@ -160,35 +161,22 @@ static PyObject *table_segment(PyObject *o, void *unused) {
 static PyObject *table_of_rows(PyObject *type, PyObject *row) { return Py_GenericAlias(type, row); }
 
 static PyMethodDef methods[] = {
-    FAST("set", rows_set,
-         "Set columns of a row: set(key, column=value, ...) or set(key, row). Other columns stay, or get their default in a "
-         "new row. Return whether the row is new."),
-    FAST("get", rows_get,
-         "get(key, column=None, default=None)\n--\n\nReturn a row, or one column of it; default when the row is absent."),
-    FAST("incr", rows_incr, "incr(key, column, by=1)\n--\n\nAdd to a number, in a new row from 0; return the sum."),
-    FAST("decr", rows_decr, "decr(key, column, by=1)\n--\n\nSubtract from a number; return what is left."),
-    FAST("cas", rows_cas,
-         "cas(key, column, expected, new)\n--\n\nSet a column if it holds expected; return whether it was set. A missing "
-         "row is False."),
-    FAST("update", rows_update,
-         "update(key, *, set=None, incr=None, if_=None, default=None, exists=None, returning=None, ex=None)\n--\n\nChange several "
-         "columns in one step, if the conditions hold. Return the row as it is afterwards, or the column that returning names; "
-         "None when the conditions did not hold."),
-    FAST("setdefault", rows_setdefault,
-         "Return the row, made of the given columns when it is absent: setdefault(key, column=value, ...) or "
-         "setdefault(key, row)."),
-    FAST("pop", rows_pop, "pop(key, default=None)\n--\n\nDelete a row and return what it held; default when it is absent."),
-    FAST("expire", rows_expire,
-         "expire(key, time)\n--\n\nLet a row expire after time: seconds, or a timedelta; None: never. Return whether that "
-         "changed anything: False for an absent row."),
-    {"ttl", rows_ttl, METH_O,
-     "ttl(key, /)\n--\n\nReturn the seconds a row has left, inf when it does not expire, None when it is absent."},
-    {"delete", rows_delete, METH_O, "delete(key, /)\n--\n\nDelete a row; return whether it existed."},
-    {"mset", rows_mset, METH_O, "mset(rows, /)\n--\n\nSet columns of many rows in one step, or of none; return how many are new."},
-    {"mget", rows_mget, METH_O, "mget(keys, /)\n--\n\nReturn many rows as of one instant, None for those that are absent."},
-    {"mdelete", rows_mdelete, METH_O, "mdelete(keys, /)\n--\n\nDelete many rows in one step; return how many existed."},
-    FAST("scan", rows_scan, "scan(cursor=0, count=100)\n--\n\nReturn the next cursor (0: the end) and about count (key, row)."),
-    {"clear", rows_clear, METH_NOARGS, "clear()\n--\n\nDelete all rows in one step; return how many there were."},
+    FAST("set", rows_set, DOC_SET),
+    FAST("get", rows_get, DOC_GET),
+    FAST("incr", rows_incr, DOC_INCR),
+    FAST("decr", rows_decr, DOC_DECR),
+    FAST("cas", rows_cas, DOC_CAS),
+    FAST("update", rows_update, DOC_UPDATE),
+    FAST("setdefault", rows_setdefault, DOC_SETDEFAULT),
+    FAST("pop", rows_pop, DOC_POP),
+    FAST("expire", rows_expire, DOC_EXPIRE),
+    {"ttl", rows_ttl, METH_O, DOC_TTL},
+    {"delete", rows_delete, METH_O, DOC_DELETE},
+    {"mset", rows_mset, METH_O, DOC_MSET},
+    {"mget", rows_mget, METH_O, DOC_MGET},
+    {"mdelete", rows_mdelete, METH_O, DOC_MDELETE},
+    FAST("scan", rows_scan, DOC_SCAN),
+    {"clear", rows_clear, METH_NOARGS, DOC_CLEAR},
     FAST("_page", rows_page, "Return the next cursor, and about count row images and their keys."),
     {"__class_getitem__", table_of_rows, METH_O | METH_CLASS, "Table[RateLimit] is the type of tables whose rows are RateLimit."},
     {"_copy", rows_copy, METH_NOARGS, "Return all row images, and their keys, as of one instant."},
