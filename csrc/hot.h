@@ -182,12 +182,40 @@ FRIDGE_API value hot_image_value(const column *c, const char *image);
 FRIDGE_API fr_status hot_row_cell(store *st, table *tb, span name, uint32_t column, value *v, hot_sink *sink, bool *found,
                                   bool wait, fr_error *err);
 
-/* hot_table_page gives the names of about `count` rows from *cursor on (0: start and end), without the table's. They are
- * packed {length:32, bytes} in memory of the process, which the caller frees. */
-typedef struct hot_page {
-    char *p;
-    size_t n, room;
-} hot_page;
-FRIDGE_API fr_status hot_table_page(store *st, table *tb, uint64_t *cursor, uint64_t count, hot_page *out, fr_error *err);
+/* hot_row_take reads a row and deletes it. hot_row_update is row_update (store/table.h); image: stride bytes. */
+FRIDGE_API fr_status hot_row_take(store *st, table *tb, span name, char *image, bool *existed, bool wait, fr_error *err);
+FRIDGE_API fr_status hot_row_update(store *st, table *tb, span name, const row_steps *steps, char *image, bool *done,
+                                    bool *created, bool wait, fr_error *err);
+
+/* hot_row_expire: at_ms is boot-clock ms, NO_EXPIRY takes the expiry away; *changed as EXPIRE and PERSIST answer. */
+FRIDGE_API fr_status hot_row_expire(store *st, table *tb, span name, uint64_t at_ms, bool *changed, bool wait, fr_error *err);
+
+/* --- several rows, pages, whole tables: all of these may block ----------------------------------------------------- */
+
+/* hot_rows_put sets columns of n rows in one transaction: all of them or, when one does not fit, none. *created: how many
+ * are new. hot_rows_delete likewise. hot_rows_get reads n rows as of one instant: image i at i * stride if there[i]. */
+typedef struct hot_row_in {
+    span name;
+    const cell_in *cells;
+    size_t n;
+} hot_row_in;
+FRIDGE_API fr_status hot_rows_put(store *st, table *tb, const hot_row_in *row, size_t n, uint64_t *created, fr_error *err);
+FRIDGE_API fr_status hot_rows_delete(store *st, table *tb, const hot_row_in *row, size_t n, uint64_t *deleted, fr_error *err);
+FRIDGE_API fr_status hot_rows_get(store *st, table *tb, const hot_row_in *row, size_t n, char *images, uint8_t *there,
+                                  fr_error *err);
+
+/* hot_table_page gives the names of about `count` rows from *cursor on (0: start and end), without the table's, packed
+ * {length:32, bytes}; hot_table_rows gives {length:32, bytes, image of stride bytes}, each row as of one instant. The caller
+ * frees out->p. A cursor means the same in every process. */
+FRIDGE_API fr_status hot_table_page(store *st, table *tb, uint64_t *cursor, uint64_t count, copy_buffer *out, fr_error *err);
+FRIDGE_API fr_status hot_table_rows(store *st, table *tb, uint64_t *cursor, uint64_t count, copy_buffer *out, fr_error *err);
+
+FRIDGE_API fr_status hot_table_clear(store *st, table *tb, uint64_t *rows, fr_error *err);
+/* hot_table_copy, hot_table_mask: table_copy and table_mask of store/table.h. */
+FRIDGE_API fr_status hot_table_copy(store *st, table *tb, copy_buffer *images, copy_buffer *names, uint64_t *rows,
+                                    fr_error *err);
+FRIDGE_API fr_status hot_table_mask(store *st, table *tb, uint8_t *live, fr_error *err);
+/* hot_expiry_to_wall: Unix time in ms of an expiry that is not NO_EXPIRY. */
+FRIDGE_API uint64_t hot_expiry_to_wall(store *st, uint64_t boot_ms);
 
 #endif

@@ -12,8 +12,25 @@ Example:
 
 from fridge.counter import Counter, Counters
 from fridge.errors import FridgeError
+from fridge.schema import Int8, Int16, Int32, Int64, UInt8, UInt16, UInt32, UInt64
 from fridge.sharded import ShardedCounter
 from fridge.store import Store, open
 from fridge.table import Table
 
-__all__ = ["Counter", "Counters", "FridgeError", "ShardedCounter", "Store", "Table", "open"]
+__all__ = [
+    "Counter",
+    "Counters",
+    "FridgeError",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Int64",
+    "ShardedCounter",
+    "Store",
+    "Table",
+    "UInt8",
+    "UInt16",
+    "UInt32",
+    "UInt64",
+    "open",
+]

@@ -77,6 +77,7 @@ PARTICULARS = (
     ("not supported on a row", "ROWONLY"),
     ("within its own table", "ROWONLY"),
     ("exceeds", "TOOLONG"),
+    ("no table is named", "NOTABLE"),
 )
 
 

@@ -30,6 +30,11 @@ class Hashes(Keys):
         """Set a field if it is absent. Return 1 if it was set, else 0."""
         return self._int(b"HSETNX", encode_key(name), encode(key), encode(value))
 
+    def hmset(self, name: Key, mapping: Mapping[Field, Value]) -> bool:
+        """Set fields: hset's older name, which returns True."""
+        words = [encode(word) for pair in mapping.items() for word in pair]
+        return self._ok(b"HMSET", encode_key(name), *words)
+
     def hmget(self, name: Key, keys: Field | Iterable[Field], *args: Field) -> list[Text | None]:
         """Return the values of fields, None for those that are absent."""
         first = [keys] if isinstance(keys, (str, bytes, bytearray, memoryview, int, float)) else list(keys)
@@ -54,6 +59,19 @@ class Hashes(Keys):
     def hvals(self, name: Key) -> list[Text]:
         """Return all values."""
         return [self._text(value) for value in self._replies(b"HVALS", encode_key(name))]
+
+    def hrandfield(self, key: Key, count: int | None = None, withvalues: bool = False) -> Text | list[Text] | None:
+        """Return a random field, or several.
+
+        Args:
+            key: the key.
+            count: how many, all different; negative: as many, some perhaps twice. None: one field, not a list.
+            withvalues: each followed by its value.
+        """
+        if count is None:
+            return self._bytes(b"HRANDFIELD", encode_key(key))
+        words = [b"HRANDFIELD", encode_key(key), encode(count), *([b"WITHVALUES"] if withvalues else [])]
+        return [self._text(item) for item in self._replies(*words)]
 
     def hexists(self, name: Key, key: Field) -> bool:
         """Return whether there is such a field."""

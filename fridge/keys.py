@@ -166,6 +166,64 @@ class Keys(Commands):
         """Add to a number and return the sum."""
         return self._float(b"INCRBYFLOAT", encode_key(name), encode(amount))
 
+    def substr(self, name: Key, start: int, end: int = -1) -> Text:
+        """Return bytes start to end, inclusive: getrange's older name."""
+        return self.getrange(name, start, end)
+
+    def increx(self, name: Key, *, byfloat: Value | None = None, byint: Value | None = None, lbound: Value | None = None,
+               ubound: Value | None = None, saturate: bool = False, ex: Seconds | None = None, px: Seconds | None = None,
+               exat: When | None = None, pxat: When | None = None, persist: bool = False,
+               enx: bool = False) -> list[int | Text]:  # fmt: skip
+        """Add to a number within bounds and set its expiry, in one step.
+
+        Args:
+            name: the key.
+            byfloat: add this number, and keep the sum as a float.
+            byint: add this integer; 1 when neither is given.
+            lbound: the sum may not be below this.
+            ubound: the sum may not be above this.
+            saturate: stop at the bound instead of changing nothing.
+            ex: seconds from now.
+            px: milliseconds from now.
+            exat: a Unix time in seconds.
+            pxat: a Unix time in milliseconds.
+            persist: take the expiry away.
+            enx: set the expiry only if there is none.
+
+        Returns:
+            The number as it is now, and what was really added: 0 when the bound forbade it. Floats come as text.
+
+        Example:
+            >>> f.increx("calls", ubound=100, ex=60, enx=True)  # doctest: +SKIP
+            [1, 1]
+        """
+        words: list[bytes] = []
+        for option, given in ((b"BYFLOAT", byfloat), (b"BYINT", byint), (b"LBOUND", lbound), (b"UBOUND", ubound)):
+            words += [] if given is None else [option, encode(given)]
+        words += [*_flags(saturate=saturate), *_times(ex, px, exat, pxat), *_flags(persist=persist, enx=enx)]
+        reply = self._replies(b"INCREX", encode_key(name), *words)
+        return [item if isinstance(item, int) else self._text(item) for item in reply]
+
+    def delex(self, name: Key, ifeq: Value | None = None, ifne: Value | None = None, ifdeq: str | None = None,
+              ifdne: str | None = None) -> int:  # fmt: skip
+        """Delete a key under a condition. Return 1 if it was deleted, else 0.
+
+        Args:
+            name: the key.
+            ifeq: only if it holds this.
+            ifne: only if it holds something else.
+            ifdeq: only if the digest of what it holds is this.
+            ifdne: only if it is another.
+
+        Example:
+            >>> f.delex("lock", ifeq="my token")  # doctest: +SKIP
+            1
+        """
+        words: list[bytes] = []
+        for option, given in ((b"IFEQ", ifeq), (b"IFNE", ifne), (b"IFDEQ", ifdeq), (b"IFDNE", ifdne)):
+            words += [] if given is None else [option, encode(given)]
+        return self._int(b"DELEX", encode_key(name), *words)
+
     # --- keys ---
 
     def unlink(self, *names: Key) -> int:
@@ -243,6 +301,31 @@ class Keys(Commands):
         if destination_db is not None:
             words += [b"DB", encode(destination_db)]
         return bool(self._int(*words, *_flags(replace=replace)))
+
+    def move(self, name: Key, db: int) -> bool:
+        """Move a key to another database. Return whether it was moved: it is here, and there is none of its name."""
+        return bool(self._int(b"MOVE", encode_key(name), encode(db)))
+
+    def object(self, infotype: str, key: Key) -> int | Text | None:
+        """Return a fact about a key, None when it is absent.
+
+        Args:
+            infotype: encoding, idletime (seconds since it was used), freq or refcount.
+            key: the key.
+        """
+        reply = self._run(b"OBJECT", encode_key(infotype), encode_key(key))
+        return reply if isinstance(reply, int) else self._out(reply)
+
+    def memory_usage(self, key: Key, samples: int | None = None) -> int | None:
+        """Return the bytes that a key takes, its share of the index included; None when it is absent.
+
+        Args:
+            key: the key.
+            samples: for redis-py's sake: nothing is estimated here.
+        """
+        words = [] if samples is None else [b"SAMPLES", encode(samples)]
+        reply = self._run(b"MEMORY", b"USAGE", encode_key(key), *words)
+        return reply if isinstance(reply, int) else None
 
     # --- databases ---
 
@@ -338,6 +421,25 @@ class Keys(Commands):
     def dbsize(self) -> int:
         """Return how many keys the database has."""
         return self._int(b"DBSIZE")
+
+    def swapdb(self, first: int, second: int) -> bool:
+        """Swap two databases in one step: whoever has one of them open sees the other's keys."""
+        return self._ok(b"SWAPDB", encode(first), encode(second))
+
+    # --- what a client asks a server ---
+
+    def ping(self) -> bool:
+        """Return True, as a server that is there would make redis-py do; raise when the segment is not."""
+        return self._run(b"PING") == "PONG"
+
+    def echo(self, value: Value) -> Text:
+        """Return value."""
+        return self._text(self._run(b"ECHO", encode(value)))
+
+    def time(self) -> tuple[int, int]:
+        """Return the wall clock: seconds, and microseconds of the second."""
+        seconds, micros = self._replies(b"TIME")
+        return int(self._text(seconds)), int(self._text(micros))
 
     def flushdb(self, asynchronous: bool = False) -> bool:
         """Empty the database in one step. Tables of database 0 keep their declarations."""

@@ -6,9 +6,10 @@ Leaves out: how commands run (`fridge.commands`), and servers, which are other p
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from fridge._native import lib, text
+from fridge.commands import encode_key
 from fridge.schema import Schema
 from fridge.table import Table
 from fridge.vars import Published
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from fridge.counter import Counter, Counters
     from fridge.segment import Report
     from fridge.sharded import ShardedCounter
+
+R = TypeVar("R")
 
 DEFAULT_CAPACITY = 1024  # rows of a table whose capacity is not given
 
@@ -77,13 +80,20 @@ class Store(Published):
 
     # --- objects ---
 
-    def table(self, name: str, schema: Schema | None = None, capacity: int = DEFAULT_CAPACITY) -> Table:
+    @overload
+    def table(self, name: str, schema: type[R], capacity: int = DEFAULT_CAPACITY) -> Table[R]: ...
+    @overload
+    def table(self, name: str, schema: Schema | None = None, capacity: int = DEFAULT_CAPACITY) -> Table: ...
+
+    def table(self, name: str, schema: Any = None, capacity: int = DEFAULT_CAPACITY) -> Table[Any]:
         """Declare a typed table, or attach to one.
 
         Args:
             name: the table's name.
             schema: column names and types, such as {"count": "int32", "note": "str:64"}. Types: int8 to int64, uint8 to
-                uint64, float64, bool, str:N and bytes:N. None attaches to a table that is there.
+                uint64, float64, bool, str:N and bytes:N. Or a TypedDict or dataclass whose annotations say so, which
+                makes its rows known to a type checker; rows are then TypedDicts, which are dicts, or objects of the
+                dataclass. None attaches to a table that is there.
             capacity: how many rows fit, exactly.
 
         Raises:
@@ -95,6 +105,47 @@ class Store(Published):
             >>> rate = f.table("rate_limits", {"count": "int32"}, capacity=10_000)  # doctest: +SKIP
         """
         return Table(self, name, schema, capacity)
+
+    def tables(self) -> list[str]:
+        """Return the names of all declared tables.
+
+        Example:
+            >>> f.tables()  # doctest: +SKIP
+            ['rate_limits']
+        """
+        return [str(name, "ascii") for name in self._replies(b"TABLE", b"LIST") if isinstance(name, bytes)]
+
+    def declare_tables(self, path: str | os.PathLike[str]) -> dict[str, Table]:
+        """Declare the tables of a fridge.toml, as `fridge serve` does when it starts.
+
+        Args:
+            path: the file; of what it says only ``[tables.*]`` counts here.
+
+        Returns:
+            The tables by name.
+
+        Raises:
+            SettingError: the file cannot be read, or is no fridge.toml.
+            SchemaError: a declaration is not possible; SchemaMismatchError: a table is there with another one.
+
+        Example:
+            >>> rate = f.declare_tables("fridge.toml")["rate_limits"]  # doctest: +SKIP
+        """
+        from fridge.config import read_file
+
+        declared = read_file(os.fspath(path)).tables
+        return {t.name: Table(self, t.name, dict(t.columns), t.capacity) for t in declared}
+
+    def drop_table(self, name: str) -> None:
+        """Drop a table and its rows in one step. Handles of it raise UnknownTableError from then on.
+
+        Args:
+            name: the table's name.
+
+        Raises:
+            UnknownTableError: there is no such table.
+        """
+        self._ok(b"TABLE", b"DROP", encode_key(name))
 
     def counter(self, name: str | bytes, initial: int = 0) -> Counter:
         """Return the counter of this name, created at initial if it is absent.

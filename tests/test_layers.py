@@ -111,6 +111,7 @@ COVERED_BY: dict[str, str] = {
     "hot_row.c": "tests/test_table.py",
     "hot_watch.c": "tests/test_vars.py",
     "hot_sharded.c": "tests/test_sharded.py",
+    "hot_rows.c": "tests/test_table.py",
     "shm/clock.c": "tests/c/test_segment.c",
     "shm/file.c": "tests/c/test_segment.c",
     "shm/format.c": "tests/c/test_segment.c",
@@ -131,7 +132,6 @@ COVERED_BY: dict[str, str] = {
     "wire/cmd_script.c": "tests/compat/test_locks.py",
     "wire/sha1.c": "tests/compat/test_locks.py",
     "store/room.c": "tests/c/test_store.c",
-    "store/row.c": "tests/c/test_table.c",
     "store/schema.c": "tests/c/test_table.c",
     "store/sweep.c": "tests/c/test_table.c",
     "store/tree.c": "tests/c/test_hash.c",
@@ -176,7 +176,7 @@ def test_the_table_of_covering_tests_names_real_sources() -> None:
 RANKS: list[set[str]] = [
     {"errors", "schema", "config", "path", "reply", "usage", "room", "snapshots"},  # import nothing else of ours
     {"_native", "_hot", "show"},
-    {"segment", "local", "commands", "keys", "hashes", "store", "table", "counter", "sharded", "lock", "vars",
+    {"segment", "local", "commands", "keys", "hashes", "store", "table", "views", "counter", "sharded", "lock", "vars",
      "waiting", "aio"},
     {"server", "metrics", "workers", "dashboard"},
     {"cli"},

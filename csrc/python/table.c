@@ -1,7 +1,6 @@
-/* table.c - the type Table: a declared table, its facts and its pages of keys. Rows are in rows.c. */
+/* table.c - the type Table: a declared table and its facts. Its verbs are in rows.c and batch.c. */
 #include "python/table.h"
-
-#include <stdlib.h>
+#include "python/table_docs.h"
 
 PyTypeObject *table_type;
 
@@ -36,6 +35,7 @@ static int adopt(TableObject *self, table *tb) {
     self->tb = tb;
     self->schema = tb->schema;
     self->name_n = tb->name_n;
+    self->stride = tb->stride;
     memcpy(self->name, tb->name, sizeof self->name);
     for (uint32_t i = 0; i < self->schema.columns; i++) {
         self->column[i] = PyUnicode_InternFromString(self->schema.column[i].name);
@@ -66,15 +66,15 @@ static int open_table(TableObject *self, span name, uint64_t capacity, const sch
     return adopt(self, tb);
 }
 
-/* Table(segment, name, capacity, ((column, type), ...) or None) */
+/* Table(segment, name, capacity, ((column, type), ...) or None, row class or None) */
 static int table_init(PyObject *o, PyObject *args, PyObject *named) {
     TABLE_SELF;
-    PyObject *segment, *name, *pairs;
+    PyObject *segment, *name, *pairs, *maker = Py_None;
     unsigned long long capacity;
     arg a;
     schema sc;
     (void)named;
-    if (!PyArg_ParseTuple(args, "OOKO:Table", &segment, &name, &capacity, &pairs)) return -1;
+    if (!PyArg_ParseTuple(args, "OOKO|O:Table", &segment, &name, &capacity, &pairs, &maker)) return -1;
     if (!PyObject_TypeCheck(segment, segment_type) || self->segment || (pairs != Py_None && !PyTuple_Check(pairs))) {
         PyErr_SetString(PyExc_TypeError, "Table() of _hot needs an open Segment, a name, a capacity and a tuple, once");
         return -1;
@@ -82,6 +82,7 @@ static int table_init(PyObject *o, PyObject *args, PyObject *named) {
     if (pairs != Py_None && read_schema(pairs, &sc) < 0) return -1;
     if (arg_key(name, &a) < 0) return -1;
     self->segment = (SegmentObject *)Py_NewRef(segment);
+    if (maker != Py_None) self->maker = Py_NewRef(maker);
     int done = open_table(self, a.s, capacity, pairs == Py_None ? NULL : &sc);
     arg_free(&a);
     return done;
@@ -91,6 +92,7 @@ static void table_dealloc(PyObject *o) {
     TABLE_SELF;
     PyTypeObject *type = Py_TYPE(o);
     for (uint32_t i = 0; i < COLUMNS_MAX; i++) Py_XDECREF(self->column[i]);
+    Py_XDECREF(self->maker);
     Py_XDECREF((PyObject *)self->segment);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(o);
@@ -148,54 +150,38 @@ static PyObject *table_schema(PyObject *o, void *unused) {
     return out;
 }
 
-/* --- pages -------------------------------------------------------------------------------------------------------- */
-
-static PyObject *keys_of(const hot_page *page, bool decode) {
-    PyObject *keys = PyList_New(0);
-    uint32_t n;
-    for (size_t at = 0; keys && at + 4 <= page->n; at += 4 + n) {
-        memcpy(&n, page->p + at, 4);
-        PyObject *key = bytes_out(page->p + at + 4, n, decode);
-        if (!key || PyList_Append(keys, key) < 0) {
-            Py_DECREF(keys);
-            keys = NULL;
-        }
-        Py_XDECREF(key);
-    }
-    return keys;
-}
-
-/* _page(cursor, count) -> (next cursor or 0, keys) */
-static PyObject *table_page(PyObject *o, PyObject *args) {
+static PyObject *table_segment(PyObject *o, void *unused) {
     TABLE_SELF;
-    unsigned long long from, count;
-    hot_page page = {NULL, 0, 0};
-    fr_error err;
-    fr_status status;
-    if (!PyArg_ParseTuple(args, "KK:_page", &from, &count)) return NULL;
-    TABLE_OPEN(NULL);
-    store *st = self->segment->st;
-    uint64_t cursor = from;
-    WAITING(self->segment, status = hot_table_page(st, self->tb, &cursor, count, &page, &err));
-    PyObject *keys = status == FR_OK ? keys_of(&page, self->segment->decode) : fail_status(status, &err);
-    free(page.p);
-    return keys ? Py_BuildValue("(KN)", (unsigned long long)cursor, keys) : NULL;
+    (void)unused;
+    return self->segment ? Py_NewRef((PyObject *)self->segment) : fail_closed();
 }
 
 /* --- the type ----------------------------------------------------------------------------------------------------- */
 
+static PyObject *table_of_rows(PyObject *type, PyObject *row) { return Py_GenericAlias(type, row); }
+
 static PyMethodDef methods[] = {
-    FAST("set", rows_set,
-         "Set columns of a row, set(key, column=value, ...); other columns stay, or get their default in a new row. "
-         "Return whether the row is new."),
-    FAST("get", rows_get, "get(key, column=None)\n--\n\nReturn a row as a dict, or one column of it; None when absent."),
-    FAST("incr", rows_incr, "incr(key, column, by=1)\n--\n\nAdd to a number, in a new row from 0; return the sum."),
-    FAST("decr", rows_decr, "decr(key, column, by=1)\n--\n\nSubtract from a number; return what is left."),
-    FAST("cas", rows_cas,
-         "cas(key, column, expected, new)\n--\n\nSet a column if it holds expected; return whether it was set. A missing "
-         "row is False."),
-    {"delete", rows_delete, METH_O, "delete(key, /)\n--\n\nDelete a row; return whether it existed."},
-    {"_page", table_page, METH_VARARGS, "Return the next cursor and about `count` keys."},
+    FAST("set", rows_set, DOC_SET),
+    FAST("get", rows_get, DOC_GET),
+    FAST("incr", rows_incr, DOC_INCR),
+    FAST("decr", rows_decr, DOC_DECR),
+    FAST("cas", rows_cas, DOC_CAS),
+    FAST("update", rows_update, DOC_UPDATE),
+    FAST("setdefault", rows_setdefault, DOC_SETDEFAULT),
+    FAST("pop", rows_pop, DOC_POP),
+    FAST("expire", rows_expire, DOC_EXPIRE),
+    {"ttl", rows_ttl, METH_O, DOC_TTL},
+    {"delete", rows_delete, METH_O, DOC_DELETE},
+    {"mset", rows_mset, METH_O, DOC_MSET},
+    {"mget", rows_mget, METH_O, DOC_MGET},
+    {"mdelete", rows_mdelete, METH_O, DOC_MDELETE},
+    FAST("scan", rows_scan, DOC_SCAN),
+    {"clear", rows_clear, METH_NOARGS, DOC_CLEAR},
+    FAST("_page", rows_page, "Return the next cursor, and about count row images and their keys."),
+    {"__class_getitem__", table_of_rows, METH_O | METH_CLASS, "Table[RateLimit] is the type of tables whose rows are RateLimit."},
+    {"_copy", rows_copy, METH_NOARGS, "Return all row images, and their keys, as of one instant."},
+    {"_mask", rows_mask, METH_NOARGS, "Return a byte for each image: whether it is a row now."},
+    {"_place", rows_place, METH_NOARGS, "Return where the images lie, and how."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -204,6 +190,7 @@ static PyGetSetDef properties[] = {
     {"capacity", table_capacity, NULL, "How many rows fit.", NULL},
     {"memory_bytes", table_memory, NULL, "Bytes of the segment that the table takes.", NULL},
     {"schema", table_schema, NULL, "Column names and types, in order.", NULL},
+    {"_segment", table_segment, NULL, "The handle of the segment.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -221,6 +208,7 @@ static PyType_Slot slots[] = {
 static PyType_Spec spec = {"fridge._hot.Table", sizeof(TableObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE, slots};
 
 int table_add(PyObject *module) {
+    if (batch_prepare() < 0) return -1;
     table_type = (PyTypeObject *)PyType_FromSpec(&spec);
     return table_type ? PyModule_AddObjectRef(module, "Table", (PyObject *)table_type) : -1;
 }

@@ -19,7 +19,7 @@
  * 1. A block that a slot word names has an even version, or a committed journal holds the records that make it so.
  * 2. Its length (block_bytes) fits its class; a reader checks that before it believes klen or vlen.
  * 3. kind, flags, klen, vlen and space of a named block never change in place: only version, expiry, int64 bodies, short
- *    string bodies of the same length, tree bodies, counter cells and single row columns do.
+ *    string bodies of the same length, tree bodies, counter cells and numbers in rows do.
  */
 #ifndef FRIDGE_STORE_BLOCK_H
 #define FRIDGE_STORE_BLOCK_H

@@ -195,6 +195,17 @@ uint64_t column_into_word(const column *c, uint64_t word, uint64_t bits) {
     return (word & ~mask) | (bits << shift & mask);
 }
 
+value column_of_image(const column *c, const char *image) {
+    if (column_is_text(c)) {
+        uint16_t n;
+        memcpy(&n, image + c->offset, 2);
+        return (value){.kind = VALUE_BYTES, .n = n < c->size ? n : c->size, .p = image + c->offset + 2};
+    }
+    uint64_t word;
+    memcpy(&word, image + (c->offset & ~UINT32_C(7)), 8);
+    return column_value(c, column_from_word(c, word));
+}
+
 void column_put(const column *c, char *image, const cell *v) {
     static const cell nothing;
     if (!v) v = &nothing;

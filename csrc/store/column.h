@@ -28,6 +28,9 @@ value column_value(const column *c, uint64_t bits);
 uint64_t column_from_word(const column *c, uint64_t word);
 uint64_t column_into_word(const column *c, uint64_t word, uint64_t bits);
 
+/* column_of_image takes a column out of an image in private memory; bytes are borrowed from it. */
+value column_of_image(const column *c, const char *image);
+
 /* column_put writes a cell into an image in private memory; NULL writes the default. */
 void column_put(const column *c, char *image, const cell *v);
 

@@ -284,6 +284,18 @@ fr_status keyspace_flush(store *st, txn *t, int32_t db) {
     return status;
 }
 
+fr_status table_clear(store *st, txn *t, const table *tb, uint64_t *rows) {
+    uint64_t expires = 0, holder = tb->descriptor + TABLE_SPACE;
+    fr_status status = store_catalogue(st, t->err);
+    *rows = 0;
+    if (status != FR_OK) return status;
+    if (tb->state != TABLE_LIVE) return txn_fail(t, FR_NOTABLE, "no such table: %s", tb->name);
+    add_space(t, (uint32_t)txn_ld(t, holder), rows, &expires);
+    t->multi = true;
+    t->wakes = TXN_WAKES + 1;
+    return renew(t, holder);
+}
+
 fr_status keyspace_swap(store *st, txn *t, uint32_t a, uint32_t b) {
     (void)st;
     uint64_t at_a = offsetof(superblock, db) + a * 8, at_b = offsetof(superblock, db) + b * 8;

@@ -105,6 +105,17 @@ fr_status quick_get(store *st, const key *k, quick_value *out) {
     return FR_OK;
 }
 
+fr_status quick_row_image(store *st, const key *k, const table *tb, char *image) {
+    place p;
+    if (FR_UNLIKELY(ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
+    fr_status status = find(st->s, k, tb, &p);
+    if (FR_UNLIKELY(!key_current(st, k))) return FR_RETRY; /* as in quick_get */
+    if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY && ld8(&p.st->seq) != p.seq ? FR_RETRY : status;
+    copy_out(image, SEG_AT(st->s, p.off, char), tb->stride);
+    bool whole = ld8(p.slot_at) == p.slot && ld8(SEG_AT(st->s, p.off, uint64_t)) == p.version && ld8(&p.st->seq) == p.seq;
+    return FR_LIKELY(whole) ? FR_OK : FR_RETRY;
+}
+
 /* --- looking ahead --------------------------------------------------------------------------------------------------- */
 
 /* The bucket in which a key's slot word most probably is, or NULL. */
@@ -144,23 +155,33 @@ static inline bool begin(store *st, const key *k) {
     return false;
 }
 
-/* txn_commit's stores for one block: words of `body` under a new version. */
-static inline void commit(segment *s, const place *p, const uint64_t *words, uint32_t n) {
+/* Where word i of a change lies: one after the other from `body` on, or where `at` says, from the block's start. */
+static inline uint64_t word_off(const place *p, const uint32_t *at, uint32_t i) {
+    return p->off + (at ? at[i] : p->body + i * 8);
+}
+
+/* txn_commit's stores for one block: n words of it under a new version. */
+__attribute__((always_inline)) static inline void commit_at(segment *s, const place *p, const uint32_t *at,
+                                                            const uint64_t *words, uint32_t n) {
     stripe *st = p->st;
-    uint64_t version = st->clock + 2, *body = SEG_AT(s, p->off + p->body, uint64_t), *block = SEG_AT(s, p->off, uint64_t);
+    uint64_t version = st->clock + 2, *block = SEG_AT(s, p->off, uint64_t);
     uint64_t committed = ((st->jstate >> 16) + 1) << 16 | (n + 1);
     st8(&st->clock, version);
     st8(&st->journal[0].target, p->off | RECORD_VERSION);
     st8(&st->journal[0].value, version);
     for (uint32_t i = 0; i < n; i++) {
-        st8(&st->journal[i + 1].target, p->off + p->body + i * 8);
+        st8(&st->journal[i + 1].target, word_off(p, at, i));
         st8(&st->journal[i + 1].value, words[i]);
     }
     st8(&st->jstate, committed); /* COMMIT */
     st8(block, version | 1);
-    for (uint32_t i = 0; i < n; i++) st8(&body[i], words[i]);
+    for (uint32_t i = 0; i < n; i++) st8(SEG_AT(s, word_off(p, at, i), uint64_t), words[i]);
     st8(block, version);
     st8(&st->jstate, committed & ~UINT64_C(0xffff));
+}
+
+static inline void commit(segment *s, const place *p, const uint64_t *words, uint32_t n) {
+    commit_at(s, p, NULL, words, n);
 }
 
 static inline fr_status finish(segment *s, const key *k, fr_status status) {
@@ -230,4 +251,83 @@ fr_status quick_row_add(store *st, const key *k, const table *tb, const column *
         }
     }
     return finish(st->s, k, status);
+}
+
+/* --- several columns ------------------------------------------------------------------------------------------------- */
+
+/* Words of an image that a quick update changes: where, and what they become. */
+typedef struct edit {
+    char *image; /* private, as the row will be */
+    uint32_t n, at[QUICK_WORDS];
+    uint64_t words[QUICK_WORDS];
+} edit;
+
+static bool edit_word(edit *e, const column *c, uint64_t bits) {
+    uint32_t at = c->offset & ~UINT32_C(7), i = 0;
+    uint64_t word;
+    while (i < e->n && e->at[i] != at) i++;
+    if (FR_UNLIKELY(i == QUICK_WORDS)) return false;
+    memcpy(&word, e->image + at, 8);
+    e->words[i] = column_into_word(c, word, bits);
+    memcpy(e->image + at, &e->words[i], 8);
+    e->at[i] = at;
+    e->n += i == e->n;
+    return true;
+}
+
+static uint64_t image_bits_of(const edit *e, const column *c) {
+    uint64_t word;
+    memcpy(&word, e->image + (c->offset & ~UINT32_C(7)), 8);
+    return column_from_word(c, word);
+}
+
+static bool edit_set(edit *e, const table *tb, const cell_in *in) {
+    const column *c = &tb->schema.column[in->column];
+    uint64_t bits;
+    if (c->type == COLUMN_FLOAT64 && in->v.kind == VALUE_DOUBLE && in->v.d == in->v.d) {
+        memcpy(&bits, &in->v.d, 8);
+        return edit_word(e, c, bits);
+    }
+    bool small = in->v.kind == VALUE_INT && c->type <= COLUMN_UINT32 && fits_column(c, in->v.i);
+    return small && edit_word(e, c, (uint64_t)in->v.i);
+}
+
+static bool edit_add(edit *e, const table *tb, const cell_in *in) {
+    const column *c = &tb->schema.column[in->column];
+    int64_t sum;
+    if (!column_is_integer(c) || in->v.kind != VALUE_INT) return false;
+    if (__builtin_add_overflow((int64_t)image_bits_of(e, c), in->v.i, &sum) || !fits_column(c, sum)) return false;
+    return edit_word(e, c, (uint64_t)sum);
+}
+
+/* FR_OK: the row is to become e->image; FR_NOKEY: a condition does not hold; FR_RETRY: not for the quick path. */
+static fr_status edit_all(edit *e, const table *tb, const row_steps *s) {
+    bool holds = true;
+    for (size_t i = 0; i < s->conditions && holds; i++)
+        if (!row_compare(&tb->schema.column[s->condition[i].column], e->image, &s->condition[i], &holds)) return FR_RETRY;
+    if (!holds) return FR_NOKEY;
+    for (size_t i = 0; i < s->sets; i++)
+        if (!edit_set(e, tb, &s->set[i])) return FR_RETRY;
+    for (size_t i = 0; i < s->adds; i++)
+        if (!edit_add(e, tb, &s->add[i])) return FR_RETRY;
+    return FR_OK;
+}
+
+fr_status quick_row_update(store *st, const key *k, const table *tb, const row_steps *s, char *image, bool *done) {
+    place p;
+    edit e = {.image = image, .n = 0};
+    if (FR_UNLIKELY(s->presence == ROW_ABSENT || s->expiry != NO_EXPIRY || !begin(st, k))) return FR_RETRY;
+    fr_status status = find(st->s, k, tb, &p);
+    if (status != FR_OK) return finish(st->s, k, status);
+    copy_out(image, SEG_AT(st->s, p.off, char), tb->stride);
+    status = edit_all(&e, tb, s);
+    if (FR_UNLIKELY(e.n + 1 > st->s->g.journal_records)) status = FR_RETRY;
+    *done = status == FR_OK;
+    if (FR_LIKELY(status == FR_OK && e.n)) {
+        commit_at(st->s, &p, e.at, e.words, e.n);
+        return finish(st->s, k, FR_OK);
+    }
+    latch_drop(st->s, k->stripe);
+    if (FR_UNLIKELY(st->s->lost)) return FR_LOST;
+    return status == FR_RETRY ? FR_RETRY : FR_OK;
 }

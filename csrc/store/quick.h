@@ -1,5 +1,5 @@
-/* quick.h - the commonest calls in a straight line: get, overwrite and increment of a short string that exists, and adding
- * to an integer column of a row that exists.
+/* quick.h - the commonest calls in a straight line: get, overwrite and increment of a short string that exists, and changes
+ * of numbers in a row that exists.
  *
  * What transactions do in general (txn.h), these do for one key, one stripe, one block that is changed in place: the same
  * latch, the same journal, the same commit store, the same order of stores; only the write set is gone, because what will
@@ -42,7 +42,15 @@ void quick_fetch_block(store *st, const key *k);
 fr_status quick_set(store *st, const key *k, span bytes);
 fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out);
 
+/* quick_row_image copies a whole row, validated: FR_OK, FR_NOKEY (certainly absent), or FR_RETRY. */
+fr_status quick_row_image(store *st, const key *k, const table *tb, char *image);
+
 /* quick_row_add: k is a row's key of table tb. FR_RETRY too for an overflow (the general call says it in words). */
 fr_status quick_row_add(store *st, const key *k, const table *tb, const column *c, int64_t by, int64_t *out);
+
+/* quick_row_update: row_update of numbers of a row that exists, in at most QUICK_WORDS words, changed in place under one
+ * version. FR_OK with *done false: a condition does not hold. Steps name columns that there are. */
+#define QUICK_WORDS 8u
+fr_status quick_row_update(store *st, const key *k, const table *tb, const row_steps *s, char *image, bool *done);
 
 #endif

@@ -90,15 +90,17 @@ fr_status row_set_absent(store *st, txn *t, const key *k, const field_value *fv,
     return set_columns(st, t, k, fv, n, true, created);
 }
 
+static fr_status not_a_number(txn *t, const table *tb, const column *c, const char *which) {
+    char type[32];
+    column_type_text(c, type);
+    return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only %s column can be incremented%s", tb->name,
+                    c->name, type, which, which[0] == 'a' && which[1] == ' ' ? " by a float" : "");
+}
+
 static fr_status add_to(store *st, txn *t, const key *k, const table *tb, const column *c, int64_t by, int64_t *out) {
     found f;
     uint64_t bits;
-    char type[32];
-    if (!column_is_integer(c)) {
-        column_type_text(c, type);
-        return txn_fail(t, FR_COLUMNTYPE, "table '%s' column '%s' is %s: only an integer column can be incremented",
-                        tb->name, c->name, type);
-    }
+    if (!column_is_integer(c)) return not_a_number(t, tb, c, "an integer");
     fr_status status = row_begin(st, t, k, tb, &f);
     if (status == FR_OK) status = column_add(t, tb, c, f.exists ? image_bits(t, f.off, c) : 0, by, &bits);
     if (status != FR_OK) return status;
@@ -120,15 +122,9 @@ fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double
     const column *c = NULL;
     found f;
     double d = 0;
-    char type[32];
     fr_status status = locate(st, t, k, name, &tb, &c);
     if (status != FR_OK) return status;
-    if (c->type != COLUMN_FLOAT64) {
-        column_type_text(c, type);
-        return txn_fail(t, FR_COLUMNTYPE,
-                        "table '%s' column '%s' is %s: only a float64 column can be incremented by a float", tb->name,
-                        c->name, type);
-    }
+    if (c->type != COLUMN_FLOAT64) return not_a_number(t, tb, c, "a float64");
     if ((status = row_begin(st, t, k, tb, &f)) != FR_OK) return status;
     cell v = {.bits = f.exists ? image_bits(t, f.off, c) : 0};
     memcpy(&d, &v.bits, 8);
@@ -286,6 +282,157 @@ fr_status row_add(store *st, txn *t, const key *k, uint32_t column_number, int64
     fr_status status = table_of(st, t, k, &tb);
     if (status == FR_OK) status = column_at(t, tb, column_number, &c);
     return status == FR_OK ? add_to(st, t, k, tb, c, by, out) : status;
+}
+
+/* --- whole rows --------------------------------------------------------------------------------------------------- */
+
+fr_status row_copy_out(store *st, txn *t, const key *k, char *image, bool *found_it) {
+    const table *tb;
+    found f;
+    fr_status status = look(st, t, k, &tb, &f);
+    *found_it = status == FR_OK && f.exists;
+    if (!*found_it) return status;
+    if (FR_UNLIKELY(!segment_holds(t->s, f.off, tb->stride))) return image_unbelievable(t, f.off, "lies outside the segment");
+    image_copy(t, f.off, 0, tb->stride, image);
+    return FR_OK;
+}
+
+fr_status row_take(store *st, txn *t, const key *k, char *image, bool *existed) {
+    const table *tb;
+    found f;
+    *existed = false;
+    fr_status status = table_of(st, t, k, &tb);
+    if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
+    if (status != FR_OK || !f.exists) return status;
+    image_copy(t, f.off, 0, tb->stride, image);
+    *existed = true;
+    return key_unlink(st, t, k, &f);
+}
+
+static bool test_holds(enum row_test test, int order) {
+    switch (test) {
+    case ROW_EQ: return order == 0;
+    case ROW_NE: return order != 0;
+    case ROW_LT: return order < 0;
+    case ROW_LE: return order <= 0;
+    case ROW_GT: return order > 0;
+    default: return order >= 0;
+    }
+}
+
+static double as_double(const value *v) {
+    return v->kind == VALUE_DOUBLE ? v->d : v->kind == VALUE_UINT ? (double)v->u : (double)v->i;
+}
+
+static __int128 as_integer(const value *v) { return v->kind == VALUE_UINT ? (__int128)v->u : (__int128)v->i; }
+
+static int text_order(span a, span b) {
+    size_t n = a.n < b.n ? a.n : b.n;
+    int order = n ? memcmp(a.p, b.p, n) : 0;
+    return order ? order : (a.n > b.n) - (a.n < b.n);
+}
+
+/* Numbers are compared as numbers, whether or not the column could hold the other one; texts by their bytes. */
+bool row_compare(const column *c, const char *image, const row_condition *with, bool *holds) {
+    value now = column_of_image(c, image);
+    bool text = with->v.kind == VALUE_BYTES, whole = with->v.kind == VALUE_INT || with->v.kind == VALUE_UINT;
+    if (text != column_is_text(c) || (c->type != COLUMN_FLOAT64 && !text && !whole)) return false;
+    if (text) {
+        *holds = test_holds(with->test, text_order((span){now.p, now.n}, (span){with->v.p, with->v.n}));
+    } else if (c->type == COLUMN_FLOAT64) {
+        double a = now.d, b = as_double(&with->v);
+        *holds = a == a && b == b && test_holds(with->test, (a > b) - (a < b));
+    } else {
+        __int128 a = as_integer(&now), b = as_integer(&with->v);
+        *holds = test_holds(with->test, (a > b) - (a < b));
+    }
+    return true;
+}
+
+static fr_status judge(txn *t, const table *tb, const char *image, const row_condition *with, bool *holds) {
+    const column *c = NULL;
+    cell ignored;
+    fr_status status = column_at(t, tb, with->column, &c);
+    if (status != FR_OK || row_compare(c, image, with, holds)) return status;
+    return column_accept(t, tb, c, &with->v, &ignored); /* says what is wrong with it */
+}
+
+static fr_status put_cells(txn *t, const table *tb, const cell_in *in, size_t n, char *image) {
+    const column *c = NULL;
+    for (size_t i = 0; i < n; i++) {
+        cell v;
+        fr_status status = column_at(t, tb, in[i].column, &c);
+        if (status == FR_OK) status = column_accept(t, tb, c, &in[i].v, &v);
+        if (status != FR_OK) return status;
+        column_put(c, image, &v);
+    }
+    return FR_OK;
+}
+
+static fr_status add_float(txn *t, const column *c, const value *by, char *image) {
+    cell v = {.bits = 0};
+    double d = column_of_image(c, image).d + as_double(by);
+    if (isnan(d) || isinf(d)) return txn_fail(t, FR_NANINF, "%s", "");
+    memcpy(&v.bits, &d, 8);
+    column_put(c, image, &v);
+    return FR_OK;
+}
+
+static fr_status add_cells(txn *t, const table *tb, const cell_in *in, size_t n, char *image) {
+    const column *c = NULL;
+    for (size_t i = 0; i < n; i++) {
+        cell v = {.bits = 0};
+        fr_status status = column_at(t, tb, in[i].column, &c);
+        if (status != FR_OK) return status;
+        if (c->type == COLUMN_FLOAT64) {
+            status = add_float(t, c, &in[i].v, image);
+        } else if (!column_is_integer(c) || in[i].v.kind != VALUE_INT) {
+            return not_a_number(t, tb, c, column_is_integer(c) ? "a float64" : "an integer");
+        } else {
+            status = column_add(t, tb, c, column_of_image(c, image).u, in[i].v.i, &v.bits);
+            if (status == FR_OK) column_put(c, image, &v);
+        }
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
+static fr_status conditions_hold(txn *t, const table *tb, const row_steps *s, const char *image, bool *all) {
+    fr_status status = FR_OK;
+    *all = true;
+    for (size_t i = 0; status == FR_OK && *all && i < s->conditions; i++)
+        status = judge(t, tb, image, &s->condition[i], all);
+    return status;
+}
+
+/* A new row passes conditions only when defaults say what it would have held. */
+static bool may_be(const row_steps *s, bool exists) {
+    if (exists) return s->presence != ROW_ABSENT;
+    return s->presence != ROW_PRESENT && (s->conditions == 0 || s->defaults);
+}
+
+fr_status row_update(store *st, txn *t, const key *k, const row_steps *s, char *out, bool *done, bool *created) {
+    const table *tb;
+    found f;
+    bool all;
+    *done = *created = false;
+    fr_status status = table_of(st, t, k, &tb);
+    if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
+    if (status != FR_OK || !may_be(s, f.exists)) return status;
+    char *image = image_begin(t, tb, &f);
+    if (!image) return txn_fail(t, FR_NOSPACE, "no memory for a row of table '%s'", tb->name);
+    if (!f.exists && s->defaults) status = put_cells(t, tb, s->fallback, s->fallbacks, image);
+    if (status == FR_OK) status = conditions_hold(t, tb, s, image, &all);
+    if (status != FR_OK || !all) return status;
+    status = put_cells(t, tb, s->set, s->sets, image);
+    if (status == FR_OK) status = add_cells(t, tb, s->add, s->adds, image);
+    if (status != FR_OK) return status;
+    if (s->expiry != NO_EXPIRY) image_set_word(image, BLOCK_EXPIRY, s->expiry);
+    memcpy(out, image, tb->stride);
+    *done = true;
+    *created = !f.exists;
+    if (f.exists && s->sets == 0 && s->adds == 0 && s->expiry == NO_EXPIRY) return FR_OK;
+    return f.exists || f.dead ? image_replace(t, tb, k, &f, image) : image_insert(t, tb, k, image);
 }
 
 /* --- for keyspace.c ----------------------------------------------------------------------------------------------- */

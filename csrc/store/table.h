@@ -20,8 +20,8 @@
  * Invariants
  * 1. rows <= N; the bitmap has rows + table stripes bits set; each used image is named by exactly one slot word or
  *    spare.
- * 2. One changed word is changed in place (version odd, word, version even); more than one: the stripe's spare takes
- *    the new image, one slot word publishes it and the old image becomes the spare. A spare that this same transaction
+ * 2. One changed word is changed in place (version odd, word, version even), and so are the few words of quick_row_update
+ *    (quick.h); otherwise the stripe's spare takes the new image, one slot word publishes it and the old image becomes the spare. A spare that this same transaction
  *    has just filled or freed is not free before the commit: then the words travel as records, under an odd seq.
  * 3. A declaration is DECLARING while the ordinary keys under its prefix are counted, then LIVE or gone; a dropped
  *    table keeps its number until its last row has been reclaimed.
@@ -144,6 +144,33 @@ fr_status row_put(store *st, txn *t, const key *k, const cell_in *cells, size_t 
 fr_status row_cell(store *st, txn *t, const key *k, uint32_t column, value *out, bool *found);
 fr_status row_add(store *st, txn *t, const key *k, uint32_t column, int64_t by, int64_t *out);
 
+/* Whole rows, as images: stride bytes of private memory. row_copy_out reads one; row_take reads and deletes it. */
+fr_status row_copy_out(store *st, txn *t, const key *k, char *image, bool *found);
+fr_status row_take(store *st, txn *t, const key *k, char *image, bool *existed);
+
+/* row_update: several columns of one row in one step, when all conditions hold (*done says). Sets go before adds. A row
+ * that is absent is made, unless presence forbids it; it begins with `fallback` when `defaults`, which is also what
+ * conditions then are judged by; without, no condition holds for an absent row. expiry: NO_EXPIRY keeps what the row has.
+ * *out: the row as it is afterwards. */
+enum row_presence { ROW_EITHER, ROW_PRESENT, ROW_ABSENT };
+enum row_test { ROW_EQ, ROW_NE, ROW_LT, ROW_LE, ROW_GT, ROW_GE };
+typedef struct row_condition {
+    uint32_t column;
+    enum row_test test;
+    value v;
+} row_condition;
+typedef struct row_steps {
+    enum row_presence presence;
+    bool defaults;
+    const row_condition *condition;
+    const cell_in *fallback, *set, *add;
+    size_t conditions, fallbacks, sets, adds;
+    uint64_t expiry; /* boot-clock ms */
+} row_steps;
+fr_status row_update(store *st, txn *t, const key *k, const row_steps *steps, char *out, bool *done, bool *created);
+/* row_compare judges one condition by an image; false: the column's type and the value's cannot be compared. */
+bool row_compare(const column *c, const char *image, const row_condition *with, bool *holds);
+
 /* For keyspace.c and store.c. row_head is block_head for slot words of CLASS_ROW: the offset is an image of a declared
  * table, version even, name length possible. row_name copies a row's name, without the table's prefix, into buf, which
  * holds *n bytes, and sets *n. row_delete takes the row out of the index, too; row_copy makes `to` hold what `from`
@@ -164,6 +191,24 @@ fr_status table_is_full(txn *t, const table *tb);
 /* table_is_full and table_spaces_full (no space id is free) return FR_RECLAIM; err->status is the refusal that it becomes
  * when there is nothing to reclaim. */
 fr_status table_spaces_full(txn *t);
+
+/* table_clear empties a table in one commit; the rows are reclaimed later. *rows: how many there were, expired ones that
+ * nobody has reclaimed yet included. Writes; every stripe. */
+fr_status table_clear(store *st, txn *t, const table *tb, uint64_t *rows);
+
+/* In copy.c. table_copy appends every live row, images to *images and {length:32, name} to *names, all as they were at
+ * one instant. Without latches a few times; then a process that may write copies up to COPY_LATCHED bytes under the
+ * table's latches; else FR_BUSYREAD. The caller frees p of both. table_mask says of each image whether it is a live row
+ * now: one byte each, tb->images in all; images that change meanwhile may be told wrongly. */
+#define COPY_LATCHED (UINT64_C(32) << 20)
+typedef struct copy_buffer {
+    char *p;
+    size_t n, room;
+} copy_buffer;
+FRIDGE_API char *copy_reserve(copy_buffer *b, size_t n); /* room for n more bytes, NULL when there is no memory */
+fr_status table_copy(store *st, const table *tb, uint64_t now_ms, copy_buffer *images, copy_buffer *names, uint64_t *rows,
+                     fr_error *err);
+void table_mask(store *st, const table *tb, uint64_t now_ms, uint8_t *live);
 
 /* table_check verifies the invariants of every table at rest and marks runs and long names. */
 fr_status table_check(store *st, heap_marks *m, fr_error *err);

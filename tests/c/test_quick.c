@@ -116,6 +116,25 @@ static int seen_cell(store *st) {
     return strcmp(have, "8") == 0 ? 1 : strcmp(have, "7") == 0 ? 0 : -1;
 }
 
+/* Two columns at once, in words that do not touch. */
+static fr_status put_pair(store *st, int which) {
+    char image[256];
+    bool done;
+    cell_in set = {2, {.kind = VALUE_INT, .i = which ? -5 : 5}}, add = {0, {.kind = VALUE_INT, .i = which ? 1 : -1}};
+    row_condition when = {2, ROW_EQ, {.kind = VALUE_INT, .i = which ? 5 : -5}};
+    row_steps s = {.condition = &when, .conditions = 1, .set = &set, .sets = 1, .add = &add, .adds = 1};
+    key k = route(st, "t:r");
+    fr_status status = quick_row_update(st, &k, table_at(st, (uint32_t)k.table), &s, image, &done);
+    return status == FR_OK && !done ? FR_RANGE : status;
+}
+static int seen_pair(store *st) {
+    char c[32], d[32];
+    snprintf(c, sizeof c, "%s", hget(st, "t:r", "c"));
+    snprintf(d, sizeof d, "%s", hget(st, "t:r", "d"));
+    if (strcmp(c, "8") == 0 && strcmp(d, "-5") == 0) return 1;
+    return strcmp(c, "7") == 0 && strcmp(d, "5") == 0 ? 0 : -1;
+}
+
 /* A store over a photograph, seen by another process; `dead` has died in it. */
 static void load_image(store *to, const char *image, uint32_t slot, uint32_t dead) {
     memcpy(to->s->base, image, to->s->g.max_size);
@@ -157,8 +176,11 @@ static void every_store_of(const subject *what) {
     set(st, "s", texts[0]);
     set(st, "n", "41");
     CHECK_STATUS(schema_add(&sc, text_of("c"), text_of("int32"), &last_error), FR_OK);
+    CHECK_STATUS(schema_add(&sc, text_of("note"), text_of("str:8"), &last_error), FR_OK);
+    CHECK_STATUS(schema_add(&sc, text_of("d"), text_of("int64"), &last_error), FR_OK);
     CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
     hset(st, "t:r", "c", "7");
+    hset(st, "t:r", "d", "5");
     uint32_t me = st->s->me->word;
     for (c.at = 0;; c.at++) {
         c.now = 0;
@@ -182,6 +204,51 @@ static void every_store_of(const subject *what) {
 static void every_store_of_a_quick_set(void) { every_store_of(&(subject){put_text, seen_text}); }
 static void every_store_of_a_quick_incr(void) { every_store_of(&(subject){put_number, seen_number}); }
 static void every_store_of_a_quick_row_add(void) { every_store_of(&(subject){put_cell, seen_cell}); }
+static void every_store_of_a_quick_row_update(void) { every_store_of(&(subject){put_pair, seen_pair}); }
+
+/* A reader at each store of a quick update sees both columns before, or both after. */
+static void look_at_pair(store *st, void *ctx) {
+    unsigned *seen = ctx;
+    int which = seen_pair(st), straight = -1;
+    char image[256];
+    key k = route(st, "t:r");
+    const table *tb = table_at(st, (uint32_t)k.table);
+    fr_status status = quick_row_image(st, &k, tb, image);
+    if (status == FR_OK) {
+        int32_t c;
+        int64_t d;
+        memcpy(&c, image + tb->schema.column[0].offset, 4);
+        memcpy(&d, image + tb->schema.column[2].offset, 8);
+        straight = c == 8 && d == -5 ? 1 : c == 7 && d == 5 ? 0 : 2;
+    }
+    CHECK(status == FR_OK ? straight == which : status == FR_RETRY);
+    seen[2] += status == FR_OK;
+    CHECK(which >= 0 && !(which == 0 && seen[1]));
+    if (which >= 0) seen[which]++;
+}
+static void readers_see_all_of_a_quick_row_update(void) {
+    store *st = big_store();
+    schema sc = {.columns = 0};
+    table *tb;
+    bool created;
+    unsigned seen[3] = {0, 0, 0};
+    static const char *const columns[][2] = {{"c", "int32"}, {"note", "str:8"}, {"d", "int64"}};
+    for (unsigned i = 0; i < 3; i++)
+        CHECK_STATUS(schema_add(&sc, text_of(columns[i][0]), text_of(columns[i][1]), &last_error), FR_OK);
+    CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    hset(st, "t:r", "c", "7");
+    hset(st, "t:r", "d", "5");
+    interleaving w = {.st = st, .look = look_at_pair, .ctx = seen};
+    fr_hook = at_store, fr_hook_ctx = &w;
+    CHECK_STATUS(put_pair(st, 1), FR_OK);
+    fr_hook = NULL;
+    CHECK(seen[0] > 3 && seen[1] > 3 && seen[2] > 3);
+    CHECK(del(st, "t:r"));
+    char image[256];
+    key k = route(st, "t:r");
+    CHECK_STATUS(quick_row_image(st, &k, tb, image), FR_NOKEY);
+    close_sound(st);
+}
 
 /* The key was routed, then databases were swapped: what the other one is given now is not this key's. */
 static fr_status do_swap(store *st, txn *t, op *o) {
@@ -209,6 +276,8 @@ int main(void) {
     RUN(every_store_of_a_quick_set);
     RUN(every_store_of_a_quick_incr);
     RUN(every_store_of_a_quick_row_add);
+    RUN(every_store_of_a_quick_row_update);
+    RUN(readers_see_all_of_a_quick_row_update);
     RUN(a_swap_comes_between_route_and_read);
     return 0;
 }

@@ -298,6 +298,73 @@ static fr_status do_trash(store *st, txn *t, const call *c) {
     return tree_reclaim(st, t, (uint32_t)number(c->w[1]), (unsigned)number(c->w[2]), &freed);
 }
 
+/* A column's value from a word: texts as they are, numbers as integers. */
+static fr_status cell_word(const call *c, const key *k, size_t i, cell_in *out) {
+    const table *tb = c->a->st->tables[k->table];
+    int at = schema_find(&tb->schema, c->w[i]);
+    if (at < 0) return FR_COLUMN;
+    enum column_type type = tb->schema.column[at].type;
+    bool text = type == COLUMN_STR || type == COLUMN_BYTES;
+    *out = (cell_in){.column = (uint32_t)at, .v = {.kind = VALUE_INT, .i = number(c->w[i + 1])}};
+    if (text) out->v = (value){.kind = VALUE_BYTES, .p = c->w[i + 1].p, .n = c->w[i + 1].n};
+    return FR_OK;
+}
+
+/* UPDATE row [IF column value ..] [SET column value ..] [ADD column value ..] [ELSE column value ..] [NX|XX] [PXAT ms] */
+static fr_status do_update(store *st, txn *t, const call *c) {
+    char image[512];
+    cell_in in[3][WORDS / 2];
+    row_condition conditions[WORDS / 2];
+    row_steps s = {.condition = conditions, .set = in[0], .add = in[1], .fallback = in[2]};
+    bool done, created;
+    key k;
+    char what = 'S';
+    fr_status status = route(c, 1, &k);
+    if (status == FR_OK && k.table < 0) return FR_NOTABLE;
+    for (size_t i = 2; status == FR_OK && i < c->n; i++) {
+        cell_in v;
+        if (is(c->w[i], "NX")) s.presence = ROW_ABSENT;
+        else if (is(c->w[i], "XX")) s.presence = ROW_PRESENT;
+        else if (is(c->w[i], "PXAT") && i + 1 < c->n) s.expiry = (uint64_t)number(c->w[++i]);
+        else if (is(c->w[i], "IF") || is(c->w[i], "SET") || is(c->w[i], "ADD") || is(c->w[i], "ELSE")) what = c->w[i].p[0];
+        else if ((status = cell_word(c, &k, i++, &v)) != FR_OK) break;
+        else if (what == 'I') conditions[s.conditions++] = (row_condition){v.column, ROW_EQ, v.v};
+        else if (what == 'A') in[1][s.adds++] = v;
+        else if (what == 'E') s.defaults = true, in[2][s.fallbacks++] = v;
+        else in[0][s.sets++] = v;
+    }
+    return status == FR_OK ? row_update(st, t, &k, &s, image, &done, &created) : status;
+}
+
+/* ROWS row column value [row column value ..] */
+static fr_status do_rows(store *st, txn *t, const call *c) {
+    fr_status status = FR_OK;
+    for (size_t i = 1; status == FR_OK && i + 2 < c->n; i += 3) {
+        cell_in v;
+        bool created;
+        key k;
+        status = route(c, i, &k);
+        if (status == FR_OK) status = k.table < 0 ? FR_NOTABLE : cell_word(c, &k, i + 1, &v);
+        if (status == FR_OK) status = row_put(st, t, &k, &v, 1, &created);
+    }
+    return status;
+}
+
+static fr_status do_take(store *st, txn *t, const call *c) {
+    char image[512];
+    bool existed;
+    key k;
+    fr_status status = route(c, 1, &k);
+    if (status == FR_OK && k.table < 0) return FR_NOTABLE;
+    return status == FR_OK ? row_take(st, t, &k, image, &existed) : status;
+}
+
+static fr_status do_clear(store *st, txn *t, const call *c) {
+    uint64_t rows;
+    const table *tb = table_find(st, c->w[1]);
+    return tb ? table_clear(st, t, tb, &rows) : FR_NOTABLE;
+}
+
 /* Which words are keys: first, last (0 = to the end), step; first 0: every stripe, -1: the stripe that word 1 says. */
 typedef struct verb {
     const char *name;
@@ -315,7 +382,8 @@ static const verb verbs[] = {
     {"HSETNX", do_hset, 1, 1, 1},   {"HINCR", do_hincr, 1, 1, 1},   {"HINCRF", do_hincrf, 1, 1, 1},
     {"HDEL", do_hdel, 1, 1, 1},     {"HCAS", do_hcas, 1, 1, 1},     {"FLUSHDB", do_flush, 0, 0, 1},
     {"FLUSHALL", do_flush, 0, 0, 1}, {"SWAPDB", do_swap, 0, 0, 1},  {"COPEN", do_copen, 1, 1, 1},
-    {"TRASH", do_trash, -1, 0, 1},
+    {"TRASH", do_trash, -1, 0, 1},  {"UPDATE", do_update, 1, 1, 1}, {"ROWS", do_rows, 1, 0, 3},
+    {"TAKE", do_take, 1, 1, 1},     {"CLEAR", do_clear, 0, 0, 1},
 };
 
 static const verb *verb_of(span w) {

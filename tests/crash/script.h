@@ -7,7 +7,8 @@
  * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v]..., INCR k n, INCRF k x, INCREX k n low high, APPEND k v,
  *   SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new, EXPIRE k at, PERSIST k, RENAME a b, RENAMENX a b, COPY a b,
  *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
- *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
+ *   SWAPDB a b, COPEN k n, TRASH stripe limit, ROWS row column v row column v..., TAKE row, CLEAR table,
+ *   UPDATE row [IF column v..] [SET column v..] [ADD column n..] [ELSE column v..] [NX|XX] [PXAT ms]; EXEC a | b | c runs several in one.
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, REGISTER,
  *   EXPECT k v

@@ -23,7 +23,7 @@ span probe_name(unsigned i, char buf[16]) { return name_in(buf, "q%u", i, 0); }
 
 /* The keys of a subject; how many. Rows: their name in the table. */
 static unsigned keys_of(uint32_t w, enum subject s, char names[4][16], span out[4]) {
-    static const char *const forms[SUBJECT_COUNT] = {"s%u", "i%u", "m%u.%u", "r%u", "c%u", "n%u", "t%u",
+    static const char *const forms[SUBJECT_COUNT] = {"s%u", "i%u", "m%u.%u", "r%u", "c%u", "n%u", "p%u", "t%u",
                                                      "h%u", "d%u", "v%u.%u", "e%u", "C%u", "x%u.%u"};
     unsigned n = s == SUBJECT_MANY ? 4 : s == SUBJECT_MOVED || s == SUBJECT_EXEC ? 2 : 1;
     for (unsigned i = 0; i < n; i++) out[i] = name_in(names[i], forms[s], w, i);
@@ -186,6 +186,14 @@ static fr_status put_row(view *v, span name, uint64_t seq, bool wait) {
     return hot_row_put(v->st, v->tb, name, cells, 3, &created, wait, &v->err);
 }
 
+static fr_status put_pair(view *v, span name, uint64_t seq, bool wait) {
+    _Alignas(8) char image[512];
+    bool done, created;
+    cell_in set = {1, {.kind = VALUE_INT, .i = -(int64_t)seq}}, add = {0, {.kind = VALUE_INT, .i = 1}};
+    row_steps steps = {.set = &set, .sets = 1, .add = &add, .adds = 1};
+    return hot_row_update(v->st, v->tb, name, &steps, image, &done, &created, wait, &v->err);
+}
+
 /* The mmap door's calls: a first try that waits for nobody, then the patient one. */
 static fr_status write_hot(view *v, const job *j, bool wait) {
     static char bytes[LOOK_BYTES];
@@ -198,6 +206,7 @@ static fr_status write_hot(view *v, const job *j, bool wait) {
     case SUBJECT_INTEGER: return hot_incr(v->st, 0, j->keys[0], 1, &out, wait, &v->err);
     case SUBJECT_ROW: return put_row(v, j->keys[0], j->seq, wait);
     case SUBJECT_CELL: return hot_row_add(v->st, v->tb, j->keys[0], 0, 1, &out, wait, &v->err);
+    case SUBJECT_PAIR: return put_pair(v, j->keys[0], j->seq, wait);
     case SUBJECT_INSERT:
         if (j->seq & 1) return put_row(v, j->keys[0], j->seq, wait);
         return hot_row_delete(v->st, v->tb, j->keys[0], &existed, wait, &v->err);
@@ -315,6 +324,7 @@ static fr_status look_op(store *st, txn *t, void *ctx) {
     switch (a->j.s) {
     case SUBJECT_ROW:
     case SUBJECT_CELL:
+    case SUBJECT_PAIR:
     case SUBJECT_INSERT:
         for (uint32_t c = 0; c < 3 && status == FR_OK; c++) status = keep_cell(st, t, a, c);
         return status;
@@ -372,13 +382,13 @@ static bool judge_fields(look *l, bool tree) {
     return true;
 }
 
-static bool judge_row(look *l) {
+static bool judge_row(look *l, unsigned columns) {
     char want[3][24];
     l->seq = number_in(l, 0);
     unsigned long long seq = l->seq;
     int n[3] = {sprintf(want[0], "%llu", seq), sprintf(want[1], "-%llu", seq), sprintf(want[2], "%llu", seq)};
     if (l->found != 7) return false;
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < columns; i++)
         if ((uint64_t)n[i] != l->n[i] || memcmp(want[i], l->bytes + i * LOOK_BYTES, l->n[i])) return false;
     return true;
 }
@@ -393,9 +403,10 @@ static void judge(look *l) {
     case SUBJECT_INTEGER:
     case SUBJECT_COUNTER:
     case SUBJECT_CELL: l->seq = l->found & 1 ? number_in(l, 0) : 0; break;
-    case SUBJECT_ROW: whole = l->found == 0 || judge_row(l); break;
+    case SUBJECT_ROW: whole = l->found == 0 || judge_row(l, 3); break;
+    case SUBJECT_PAIR: whole = l->found == 0 || judge_row(l, 2); break;
     case SUBJECT_INSERT:
-        whole = l->found == 0 || (judge_row(l) && l->seq & 1);
+        whole = l->found == 0 || (judge_row(l, 3) && l->seq & 1);
         l->parity_only = l->found == 0;
         break;
     case SUBJECT_TREE:

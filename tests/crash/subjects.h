@@ -22,6 +22,7 @@
     X(ROW, "three columns of a row in one step") \
     X(CELL, "one column of a row, in place") \
     X(INSERT, "row inserted and deleted") \
+    X(PAIR, "two numbers of a row in one update, in place") \
     X(TREE, "large hash: a field and another in one step, emptied every 48") \
     X(SMALL, "small hash") \
     X(TOGGLE, "key inserted and deleted") \
@@ -42,7 +43,7 @@ enum shared { SHARED_COUNTER, SHARED_INTEGER, SHARED_CELL, SHARED_STATISTIC, SHA
 
 #define ACCOUNTS 8u       /* their sum is 0; the last one is a counter */
 #define TREE_FIELDS 48u
-#define ROWS_A_WRITER 3u
+#define ROWS_A_WRITER 4u
 #define LOOKS_A_SUBJECT 5u
 #define LOOK_BYTES 12288u
 

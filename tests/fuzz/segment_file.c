@@ -329,8 +329,33 @@ static void do_hot(store *st, dice *d) {
     if (wait) named(status);
 }
 
+/* Several rows, pages and whole tables: calls that may always wait. */
+static void do_many_rows(store *st, dice *d, table *tb) {
+    static uint8_t there[3];
+    fr_error err;
+    copy_buffer page = {NULL, 0, 0}, names = {NULL, 0, 0};
+    cell_in cell = {0, {.kind = VALUE_INT, .i = 4}};
+    hot_row_in rows[] = {{SPAN_LIT("a"), &cell, 1}, {SPAN_LIT(LONG_NAME), &cell, 1}, {SPAN_LIT("more"), &cell, 1}};
+    uint64_t n, cursor = 0;
+    fr_status status = FR_OK;
+    step("rows");
+    switch (dice_below(d, 8)) {
+    case 0: status = hot_rows_put(st, tb, rows, 3, &n, &err); break;
+    case 1: status = hot_rows_delete(st, tb, rows, 3, &n, &err); break;
+    case 2: if (3 * tb->stride <= sizeof hot_buffer) status = hot_rows_get(st, tb, rows, 3, hot_buffer, there, &err); break;
+    case 3: status = hot_table_clear(st, tb, &n, &err); break;
+    case 4: status = hot_table_copy(st, tb, &page, &names, &n, &err); break;
+    case 5: if (tb->images <= sizeof hot_buffer) status = hot_table_mask(st, tb, (uint8_t *)hot_buffer, &err); break;
+    case 6: status = hot_table_rows(st, tb, &cursor, 100, &page, &err); break;
+    default: status = hot_table_page(st, tb, &cursor, 100, &page, &err);
+    }
+    free(page.p);
+    free(names.p);
+    named(status);
+}
+
 static void do_rows(store *st, dice *d) {
-    static const char *const rows[] = {"tab:a", "tab:b", "tab:" LONG_NAME, "tab:new"};
+    static const char *const rows[] = {"a", "b", LONG_NAME, "new"};
     fr_error err;
     hot_sink sink = {.room = hot_room};
     table *tb;
@@ -342,24 +367,28 @@ static void do_rows(store *st, dice *d) {
     bool flag, wait = dice_one_in(d, 2);
     int64_t v;
     int outcome;
+    bool made;
     value out;
-    hot_page page = {0};
-    uint64_t cursor = 0;
+    row_condition when = {1, ROW_LE, {.kind = VALUE_INT, .i = 9}};
+    row_steps steps = {.condition = &when, .conditions = dice_below(d, 2), .set = cells + 1, .sets = dice_below(d, 2), .add = cells,
+                       .adds = 1, .defaults = dice_one_in(d, 2)};
     fr_status status = FR_OK;
+    if (dice_one_in(d, 3)) return do_many_rows(st, d, tb);
     step("a row");
-    switch (dice_below(d, 7)) {
+    if (tb->stride > sizeof hot_buffer) return;
+    switch (dice_below(d, 8)) {
     case 0: status = hot_row_put(st, tb, n, cells, 2, &flag, wait, &err); break;
     case 1: status = hot_row_add(st, tb, n, 0, 3, &v, wait, &err); break;
     case 2: status = hot_row_cas(st, tb, n, 0, SPAN_LIT("1"), SPAN_LIT("2"), &outcome, wait, &err); break;
     case 3: status = hot_row_delete(st, tb, n, &flag, wait, &err); break;
     case 4:
-        if (tb->stride > sizeof hot_buffer) break;
         status = hot_row_image(st, tb, n, hot_buffer, &flag, wait, &err);
         for (uint32_t i = 0; status == FR_OK && flag && i < tb->schema.columns; i++)
             hot_image_value(&tb->schema.column[i], hot_buffer);
         break;
     case 5: status = hot_row_cell(st, tb, n, 2, &out, &sink, &flag, wait, &err); break;
-    default: status = hot_table_page(st, tb, &cursor, 100, &page, &err); free(page.p);
+    case 6: status = hot_row_take(st, tb, n, hot_buffer, &flag, wait, &err); break;
+    default: status = hot_row_update(st, tb, n, &steps, hot_buffer, &flag, &made, wait, &err);
     }
     if (wait) named(status);
 }

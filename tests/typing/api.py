@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Annotated, Any, TypedDict
+
+from typing_extensions import assert_type
 
 import fridge
 from fridge import errors
@@ -49,6 +53,60 @@ def tables(f: fridge.Store) -> int:
     if "10.0.0.1" in rate and rate.cas("10.0.0.1", "count", 1, 2):
         rate.delete("10.0.0.1")
     return total + len(rate) + rate.capacity + rate.memory_bytes + new
+
+
+class Limit(TypedDict):
+    count: fridge.Int32
+    reset: int
+    note: Annotated[str, "str:64"]
+
+
+@dataclass(frozen=True)
+class Session:
+    user: Annotated[str, "str:32"]
+    hits: int = 0
+
+
+def rows_of_a_typed_dict(f: fridge.Store, ip: str) -> int:
+    rate = f.table("rate_limits", Limit, capacity=10_000)
+    assert_type(rate, fridge.Table[Limit])
+    row = rate.get(ip)
+    assert_type(row, Limit | None)
+    if row is not None:
+        assert_type(row["count"], int)
+        row["nope"]  # type: ignore[typeddict-item]
+        rate.set(ip, row)
+    assert_type(rate.update(ip, incr={"count": 1}, set={"reset": 9}, if_={"reset": ("<", 9)}), Limit | None)
+    assert_type(rate.setdefault(ip, count=1), Limit)
+    assert_type(rate.pop(ip), Limit | None)
+    assert_type(rate.get(ip, default=0), Limit | int)
+    assert_type(rate.mget([ip]), list[Limit | None])
+    cursor, page = rate.scan(count=10)
+    assert_type(page, list[tuple[bytes | str, Limit]])
+    for key, found in rate.items():
+        assert_type((key, found), tuple[bytes | str, Limit])
+    whole: Limit = {"count": 1, "reset": 2, "note": ""}
+    return rate.mset({ip: whole}) + rate.mdelete([ip]) + rate.clear() + cursor
+
+
+def rows_of_a_dataclass(f: fridge.Store, key: str) -> int:
+    sessions: fridge.Table[Session] = f.table("sessions", Session)
+    session = sessions.get(key)
+    assert_type(session, Session | None)
+    if session is None:
+        session = sessions.setdefault(key, Session("ann"))
+    session.nope  # type: ignore[attr-defined]  # noqa: B018
+    updated = sessions.update(key, incr={"hits": 1}, exists=True)
+    return session.hits + (updated.hits if updated else 0)
+
+
+def rows_of_dicts(f: fridge.Store) -> float:
+    rate = f.table("rate_limits")
+    assert_type(rate, fridge.Table)
+    assert_type(rate.get("ip"), dict[str, Any] | None)
+    view = rate.view()
+    total: float = view.rows["count"][view.valid()].sum() + rate.to_numpy(expiry="until")["count"].sum()
+    return total + len(rate.to_pandas()) + len(f.tables()) + len(f.declare_tables("fridge.toml"))
 
 
 def counters(f: fridge.Store) -> int:
