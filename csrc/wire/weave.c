@@ -39,11 +39,9 @@ static void ask(session *s, uint32_t i) {
     c->db = s->db;
 }
 
-/* silent: nobody is answered any more, or not now (CLIENT REPLY). What is written goes out before EXEC ends, so it may not
- * wait for that to be taken back. */
-static bool silent(const session *s) {
-    return s->closing || s->reply_mode == REPLY_OFF || s->reply_mode == REPLY_SKIPPING;
-}
+/* silent: CLIENT REPLY has it that EXEC is not answered. What is written goes out before EXEC ends, so it may not wait for
+ * that to be taken back. */
+static bool silent(const session *s) { return s->reply_mode == REPLY_OFF || s->reply_mode == REPLY_SKIPPING; }
 
 /* set_aside cuts the output at a place in EXEC's reply. */
 static void set_aside(session *s, size_t reply_at) {
@@ -65,20 +63,29 @@ bool weave_begin(session *s) {
     return true;
 }
 
-/* go_on writes what of the rest stands between two holes. */
+static void drop_rest(session *s) {
+    free(s->rest);
+    s->rest = NULL;
+}
+
+/* go_on writes what of the rest stands between two holes. Who has killed its own connection hears that, and no more. */
 static void go_on(session *s, uint32_t from, uint32_t to) {
     uint32_t first = next_hole(s, 0);
     size_t base = s->queue[first]->reply_at, at = s->queue[from]->reply_at - base;
     size_t end = to < s->queue_n ? s->queue[to]->reply_at - base : s->rest_n;
-    if (silent(s)) reply_truncate(&s->out, s->host_mark);
-    else reply_raw(&s->out, s->rest + at, end - at);
+    if (silent(s) || !s->rest) {
+        reply_truncate(&s->out, s->host_mark);
+    } else if (s->closing) {
+        drop_rest(s);
+        s->host_mark = reply_mark(&s->out);
+    } else {
+        reply_raw(&s->out, s->rest + at, end - at);
+    }
 }
 
 static void end(session *s) {
     s->weaving = false;
-    free(s->rest);
-    s->rest = NULL;
-    s->rest_n = 0;
+    drop_rest(s);
     session_leave_multi(s);
     session_unwatch(s);
     command_count_time(s, &command_table[COMMAND_exec], 0, false);
