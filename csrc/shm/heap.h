@@ -57,6 +57,16 @@ fr_status pool_take_some(txn *t, uint64_t pages, uint64_t *off, uint64_t *got);
 fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit,
                     unsigned *returned, fr_error *err);
 
+/* heap_slab: what the bytes at a page say, if they look like a slab page; pool_in_use: is the page in use? Both without a
+ * latch: for eviction, which believes only what the index names. */
+typedef struct slab {
+    uint32_t stripe, size, blocks;
+    unsigned class;
+    uint64_t used[2];
+} slab;
+bool heap_slab(segment *s, uint64_t page, slab *out);
+bool pool_in_use(segment *s, uint64_t page);
+
 /* heap_usage: bytes of pages in use, and bytes that the file has. */
 void heap_usage(segment *s, uint64_t *used, uint64_t *size);
 
