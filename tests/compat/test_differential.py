@@ -323,6 +323,32 @@ def test_damaged_pipelines(pair: Pair, commands: dict[str, Command]) -> None:
 # --- what needs more than one connection, or ends the server ----------------------------------------------------------------
 
 
+ENCODINGS: tuple[tuple[str, ...], ...] = (
+    *((f"SET k {v}",) for v in ("1", "-1", "x" * 44, "x" * 45, "9223372036854775807", "9223372036854775808", "01", "-0", "3.5")),
+    *((line,) for line in ("INCR k", "INCRBYFLOAT k 1.5", "APPEND k 12", "APPEND k a", "SETEX k 99 12", "GETSET k 5", "MSET k 5")),
+    ("SET k 10", "INCR k"), ("SET k " + "x" * 44, "APPEND k x"), ("SET k x", "SETRANGE k 60 x"), ("SETRANGE k 60 x",),
+    ("SET k x", "APPEND k " + "x" * 50, "SET k abc"), ("SET k 5", "COPY k k2", "RENAME k2 k"), ("HSETNX k f " + "v" * 65,),
+    tuple(f"HSET k f{i} v" for i in range(512)), tuple(f"HSET k f{i} v" for i in range(513)),
+    ("HSET k f " + "v" * 64,), ("HSET k f " + "v" * 65,), ("HSET k " + "f" * 64 + " v",), ("HSET k " + "f" * 65 + " v",),
+    ("HSET k f " + "v" * 65, "HSET k f v"), (*(f"HSET k f{i} v" for i in range(513)), "HDEL k f1"),
+    ("HSET k f " + "v" * 65, "COPY k k2", "RENAME k2 k", "HSET k f v"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("lines", ENCODINGS, ids=lambda lines: f"{lines[-1][:24]} ({len(lines)})")
+def test_encodings(pair: Pair, lines: tuple[str, ...]) -> None:
+    """OBJECT ENCODING at both sides of every limit: int, embstr up to 44 bytes, raw; listpack up to 512 fields of 64 bytes."""
+    found = []
+    for wire in pair.connect():
+        with wire:
+            wire("FLUSHALL")
+            for line in lines:
+                wire(*line.split())
+            found.append(wire("OBJECT", "ENCODING", "k"))
+    assert found[0] == found[1]
+    assert found[0].startswith(b"$")
+
+
 def test_monitor(pair: Pair) -> None:
     lines = []
     for watcher, worker in zip(pair.connect(), pair.connect(), strict=True):
