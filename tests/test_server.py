@@ -176,6 +176,7 @@ def test_info_fields_that_exporters_read(server: Server, client: Client) -> None
     assert info["cmdstat_set"].startswith("calls=")
     assert int(info["keyspace_hits"]) >= 1
     assert int(info["used_memory_rss"]) > 1 << 20
+    assert client("LASTSAVE") == int(info["rdb_last_save_time"]) > 1_700_000_000
 
 
 def test_info_of_some_sections(client: Client) -> None:

@@ -145,9 +145,16 @@ static void pool_mark(txn *t, uint64_t first, uint64_t pages, bool used) {
 /* Pages that only journals may use, so that a delete, however many records it takes, works in a full segment. */
 static uint64_t spill_reserve(const segment *s) { return s->l.pages / 32 < 32 ? s->l.pages / 32 : 32; }
 
+uint64_t pool_limit(segment *s) {
+    uint64_t set = ld8(&segment_super(s)->shared_settings[SETTING_MAXMEMORY]) / s->g.page_size;
+    return set && set < s->l.pages ? set : s->l.pages;
+}
+
 /* How many pages ordinary allocations may still take of what the file has. */
 static uint64_t pool_left(txn *t) {
-    uint64_t all = pool_size(t->s) - t->s->l.data / t->s->g.page_size;
+    uint64_t data = t->s->l.data / t->s->g.page_size, all = pool_size(t->s), limit = pool_limit(t->s);
+    if (!t->shrinks && limit < all) all = limit;
+    all = all > data ? all - data : 0;
     uint64_t taken = txn_ld(t, offsetof(superblock, pool_used)) + (t->shrinks ? 0 : spill_reserve(t->s));
     return taken < all ? all - taken : 0;
 }

@@ -253,9 +253,11 @@ unsigned evict_pages(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, 
     sweep w = {.st = st, .now_ms = now_ms, .deadline_ms = deadline_ms, .policy = policy_of(s), .err = err};
     if (w.policy == POLICY_NONE || !any_candidates(s, w.policy)) return 0;
     uint64_t pages = ld8(&segment_super(s)->size) / s->g.page_size, slabs = 0, used = ld8(&segment_super(s)->pool_used);
+    uint64_t data = s->l.data / s->g.page_size, limit = pool_limit(s), wanted = r->lacking;
+    if (data + used > limit) wanted += data + used - limit; /* maxmemory was set to less than what there is */
     if (!r->swept) r->page = start(&w);
     r->swept = true;
-    for (uint64_t left = pages, now = used; left && slabs + (used > now ? used - now : 0) < r->lacking; left--) {
+    for (uint64_t left = pages, now = used; left && slabs + (used > now ? used - now : 0) < wanted; left--) {
         if (pool_in_use(s, r->page)) slabs += empty(&w, r, r->page);
         now = ld8(&segment_super(s)->pool_used);
         r->page = next_page(s, r->page);

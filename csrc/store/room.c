@@ -235,7 +235,8 @@ static unsigned take_step(store *st, room *r, uint64_t now_ms, uint64_t deadline
 
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err) {
     if (r->step == ROOM_GROW) {
-        if (segment_grow(st->s, err) == FR_OK) return FR_OK;
+        bool may = ld8(&segment_super(st->s)->size) < pool_limit(st->s) * st->s->g.page_size; /* maxmemory may be less */
+        if (may && segment_grow(st->s, err) == FR_OK) return FR_OK;
         r->step++;
     }
     for (; r->step < ROOM_NONE; r->step++) {

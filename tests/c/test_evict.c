@@ -126,11 +126,48 @@ static void more_than_the_segment_costs_nobody_anything(void) {
     close_sound(st);
 }
 
+static uint64_t bytes_used(store *st) {
+    uint64_t used, size;
+    heap_usage(st->s, &used, &size);
+    return used;
+}
+
+static void maxmemory_is_a_limit_below_the_segment(void) {
+    geometry g = layout_default(16u << 20);
+    store *st = store_with(&g);
+    uint64_t *limit = &segment_super(st->s)->shared_settings[SETTING_MAXMEMORY];
+    int n;
+    segment_become(st->s, 1, 1);
+    *limit = 8u << 20;
+    CHECK_STATUS(fill_up(st, "k", NO_EXPIRY, &n), FR_OOM);
+    CHECK(n > 20000 && bytes_used(st) <= *limit && bytes_used(st) > *limit * 9 / 10);
+    set_policy(st, 1);
+    for (int i = 0; i < 1000; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "more%d", i);
+        CHECK_STATUS(put(st, name, 1000, NO_EXPIRY, NOW), FR_OK);
+    }
+    CHECK(bytes_used(st) <= *limit);
+    *limit = 6u << 20; /* what is too much goes with the next write that wants a page */
+    CHECK_STATUS(put(st, "large", 60000, NO_EXPIRY, NOW), FR_OK);
+    CHECK(bytes_used(st) <= *limit && bytes_used(st) > *limit * 8 / 10);
+    set_policy(st, 0);
+    *limit = 3u << 20;
+    op o = {.run = do_del, .name = "large"};
+    CHECK_STATUS(put(st, "x", 60000, NO_EXPIRY, NOW), FR_OOM);
+    CHECK_STATUS(write_op(st, &o), FR_OK); /* deletes need no room */
+    CHECK(o.flag);
+    *limit = 0;
+    CHECK_STATUS(put(st, "x", 60000, NO_EXPIRY, NOW), FR_OK);
+    close_sound(st);
+}
+
 int main(void) {
     RUN(policies);
     RUN(volatile_policies_spare_keys_that_live_for_ever);
     RUN(large_values_push_out_small_ones);
     RUN(volatile_keys_go_to_the_last_before_oom);
     RUN(more_than_the_segment_costs_nobody_anything);
+    RUN(maxmemory_is_a_limit_below_the_segment);
     return 0;
 }

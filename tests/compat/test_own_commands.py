@@ -158,7 +158,8 @@ STORIES: dict[str, list[tuple[str, Expected]]] = {
         ("HVALS one:k", [Big(2**63 + 1)]), ("HSCAN one:k 0", ["0", ["v", Big(2**63 + 1)]]),
         ("HRANDFIELD one:k 1 WITHVALUES", Pairs((("v", Big(2**63 + 1)),))),
         ("HRANDFIELD one:k -2 WITHVALUES", Pairs((("v", Big(2**63 + 1)),) * 2)),
-        ("TABLE SCAN one 0", ["0", [["one:k", {"v": Big(2**63 + 1)}]]]), ("HCAS one:k v 9223372036854775809 18446744073709551615", 1),
+        ("TABLE SCAN one 0", ["0", [["one:k", {"v": Big(2**63 + 1)}]]]),
+        ("HCAS one:k v 9223372036854775809 18446744073709551615", 1),
         ("HSTRLEN one:k v", 20), ("STRLEN one:k", 20), ("GETRANGE one:k 0 3", "1844"),  # lengths and parts are of its digits
         ("INCR one:k", Error("ERR table 'one' column 'v' is uint64: 18446744073709551615 + 1 is not between 0 and "
                              "18446744073709551615")),
