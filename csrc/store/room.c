@@ -191,7 +191,8 @@ static unsigned reclaim_set(store *st, uint64_t now_ms, uint64_t deadline_ms, co
     unsigned sum = 0, n;
     EACH_STRIPE(i, st, set) {
         uint64_t walk = 0;
-        if (room_reclaim(st, i, now_ms, deadline_ms, UINT32_MAX, &walk, &n, err) == FR_OK) sum += n;
+        bool look = worth_a_look(st, i); /* or every refused write would walk every key */
+        if (look && room_reclaim(st, i, now_ms, deadline_ms, UINT32_MAX, &walk, &n, err) == FR_OK) sum += n;
         sum += empty_trash(st, i, now_ms, deadline_ms, err);
     }
     return sum;
