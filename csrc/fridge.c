@@ -261,6 +261,7 @@ static fr_status system_set_op(store *st, txn *t, void *ctx) {
     system_call *c = ctx;
     set_result result;
     bool existed;
+    t->shrinks = true; /* few and small, and CONFIG SET must work when memory is full: it may be what makes room */
     settings_changed(t);
     if (!c->value.p) return key_delete(st, t, &c->k, &existed);
     return str_set(st, t, &c->k, c->value, &(set_options){0}, &result);

@@ -304,6 +304,12 @@ fr_status hot_hincr(store *st, uint32_t db, span name, span field, int64_t by, i
     return status;
 }
 
+bool hot_unsigned(store *st, uint32_t db, span name, span field) {
+    key k;
+    fr_error ignored;
+    return route(st, db, name, &k, &ignored) == FR_OK && row_is_unsigned(st, &k, field);
+}
+
 fr_status hot_hcas(store *st, uint32_t db, span name, span field, span expected, span desired, int *outcome, bool wait,
                    fr_error *err) {
     cas_call c = {.field = field, .expected = expected, .desired = desired};

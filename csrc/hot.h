@@ -84,6 +84,9 @@ FRIDGE_API fr_status hot_hset(store *st, uint32_t db, span name, const field_val
                               fr_error *err);
 FRIDGE_API fr_status hot_hincr(store *st, uint32_t db, span name, span field, int64_t by, int64_t *out, bool wait,
                                fr_error *err);
+/* hot_unsigned: is what hot_incr (field.p NULL) or hot_hincr gave the 64 bits of a uint64 column? Asked when it looks
+ * negative. */
+FRIDGE_API bool hot_unsigned(store *st, uint32_t db, span name, span field);
 FRIDGE_API fr_status hot_hcas(store *st, uint32_t db, span name, span field, span expected, span desired, int *outcome,
                               bool wait, fr_error *err);
 

@@ -178,7 +178,7 @@ class Settings:
     segment_perm: int = _row(0o600, MODE, "mode of the segment file (when it is created)")
     segment_owner: str = _row("", TEXT, "a further user whose segment files are believed")
     # processes
-    workers: int = _row(1, _integer(1, 256), "data workers on the segment")
+    workers: int = _row(1, _integer(1, 256), "data workers on the segment; MONITOR shows the commands of its own")
     drain_timeout: int = _row(5, _integer(0, 3600), "seconds a stopping server waits for its clients to take their replies",
                               mutable=True)  # fmt: skip
     hz: int = _row(10, _integer(1, 500), "times a second the housekeeper reclaims what expired", mutable=True)

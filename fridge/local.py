@@ -1,8 +1,8 @@
 """Commands on a segment without a server: a session fed in this very process.
 
 ``fridge get k`` and the ``[tables]`` of fridge.toml run through the same command table as a Redis client's commands, so
-that nothing has a second implementation. Commands that concern a server (CLIENT, CONFIG, INFO...) have none here and are
-refused.
+that nothing has a second implementation. Commands that concern a server (CLIENT LIST, CONFIG, INFO...) have none here and
+are refused, also inside a transaction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 
 from fridge._native import ffi, lib
-from fridge.reply import ErrorReply, Replies, Reply, request
+from fridge.reply import Replies, Reply, request
 from fridge.segment import Segment
 
 PARKED_POLL = 0.002  # seconds between two looks at a latch that another process holds
@@ -49,6 +49,11 @@ class LocalClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _refuse(self) -> None:
+        name = ffi.string(lib.session_host_command(self._session)).decode().upper().replace("|", " ")
+        line = f"ERR {name} concerns a server; ask one with redis-cli or `fridge stat`".encode()
+        lib.session_reply_error(self._session, line, len(line))
+
     def execute(self, *words: bytes | str | int) -> Reply:
         """Run one command and return its reply; an error comes back as ErrorReply."""
         replies = Replies()
@@ -60,8 +65,8 @@ class LocalClient:
             if got >> 4:
                 parsed += replies.feed(ffi.unpack(self._out.p, got >> 4))
             if result == lib.FEED_HOST:
-                return ErrorReply(f"ERR {str(words[0]).upper()} concerns a server; ask one with redis-cli or `fridge stat`")
-            if result == lib.FEED_PARKED:
+                self._refuse()
+            elif result == lib.FEED_PARKED:
                 time.sleep(PARKED_POLL)
             elif result != lib.FEED_FULL:
                 return parsed[-1] if parsed else None

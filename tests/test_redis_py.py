@@ -29,6 +29,8 @@ MISSING = {
     "select": "open(db=n) chooses the database of a handle, so that threads cannot change it under each other",
     "watch": "cas, cas_version and Table.update decide in one step what WATCH is for",
     "unwatch": "see watch",
+    **dict.fromkeys(("eval", "evalsha", "script_exists", "script_flush", "script_kill", "script_load"),
+                    "the scripts that are known are redis-py's locks; here f.lock() is one"),
 }  # fmt: skip
 RENAMED = {"del": "delete"}
 OTHER_NAMES = {  # redis-py method -> what its signature has that ours has not, and why

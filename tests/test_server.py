@@ -176,6 +176,21 @@ def test_info_fields_that_exporters_read(server: Server, client: Client) -> None
     assert info["cmdstat_set"].startswith("calls=")
     assert int(info["keyspace_hits"]) >= 1
     assert int(info["used_memory_rss"]) > 1 << 20
+    assert client("LASTSAVE") == int(info["rdb_last_save_time"]) > 1_700_000_000
+
+
+def test_an_exec_of_many_host_commands_holds_nobody_up(server: Server, client: Client) -> None:
+    """Others are served between its replies, which are all there and in order."""
+    with server.client() as other:
+        pairs = [(b"INCR", b"n"), (b"CONFIG", b"GET", b"time*")] * 500
+        client.send(b"".join(request(words) for words in [(b"MULTI",), *pairs, (b"EXEC",)]))
+        assert other("PING") == "PONG"
+        replies = [client.read() for _ in range(1002)][-1]
+        assert isinstance(replies, list)
+        assert replies[::2] == list(range(1, 501))
+        assert replies[1::2] == [[b"timeout", b"0"]] * 500
+        assert other("GET", "n") == b"500"
+        assert other("DEL", "n") == 1
 
 
 def test_info_of_some_sections(client: Client) -> None:

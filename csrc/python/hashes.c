@@ -86,8 +86,9 @@ PyObject *hashes_incr(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyOb
     if (take("hincrby", args, nargs, names, parameters, 2, 3, in) < 0 || arg_int64("amount", in[2], 1, &by) < 0) return NULL;
     if (place_of(in[0], in[1], &p) < 0) return NULL;
     TRY(self, status, false, hot_hincr(st, self->db, p.key.s, p.field.s, by, &sum, wait, &err));
+    PyObject *number = status == FR_OK ? sum_out(self, p.key.s, p.field.s, sum) : fail_status(status, &err);
     place_free(&p);
-    return status == FR_OK ? PyLong_FromLongLong(sum) : fail_status(status, &err);
+    return number;
 }
 
 static PyObject *swap(SegmentObject *self, const place *p, PyObject *expected, PyObject *desired) {

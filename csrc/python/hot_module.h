@@ -41,6 +41,10 @@ typedef PyObject *(*fast_method)(PyObject *self, PyObject *const *args, Py_ssize
 
 /* fail_status raises the class of fridge.errors that status.def names. Returns NULL. */
 PyObject *fail_status(fr_status status, const fr_error *err);
+
+/* sum_out makes a number of what an increment gave: of a uint64 column it is the 64 bits. field.p NULL: the only column.
+ * (keys.c) */
+PyObject *sum_out(SegmentObject *self, span name, span field, int64_t sum);
 PyObject *fail_text(fr_status status, const char *format, ...);
 PyObject *fail_closed(void);
 

@@ -138,6 +138,12 @@ PyObject *keys_set(PyObject *o, PyObject *const *args, Py_ssize_t nargs, PyObjec
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
+PyObject *sum_out(SegmentObject *self, span name, span field, int64_t sum) {
+    if (FR_UNLIKELY(sum < 0) && self->st && hot_unsigned(self->st, self->db, name, field))
+        return PyLong_FromUnsignedLongLong((uint64_t)sum);
+    return PyLong_FromLongLong(sum);
+}
+
 static PyObject *incr(SegmentObject *self, PyObject *name, int64_t by) {
     arg key;
     fr_error err;
@@ -145,8 +151,9 @@ static PyObject *incr(SegmentObject *self, PyObject *name, int64_t by) {
     int64_t sum;
     if (FR_UNLIKELY(arg_key(name, &key) < 0)) return NULL;
     TRY(self, status, false, hot_incr(st, self->db, key.s, by, &sum, wait, &err));
+    PyObject *number = FR_LIKELY(status == FR_OK) ? sum_out(self, key.s, (span){NULL, 0}, sum) : fail_status(status, &err);
     arg_free(&key);
-    return FR_LIKELY(status == FR_OK) ? PyLong_FromLongLong(sum) : fail_status(status, &err);
+    return number;
 }
 
 static const char *const incr_parameters[] = {"name", "amount"};

@@ -145,9 +145,16 @@ static void pool_mark(txn *t, uint64_t first, uint64_t pages, bool used) {
 /* Pages that only journals may use, so that a delete, however many records it takes, works in a full segment. */
 static uint64_t spill_reserve(const segment *s) { return s->l.pages / 32 < 32 ? s->l.pages / 32 : 32; }
 
+uint64_t pool_limit(segment *s) {
+    uint64_t set = ld8(&segment_super(s)->shared_settings[SETTING_MAXMEMORY]) / s->g.page_size;
+    return set && set < s->l.pages ? set : s->l.pages;
+}
+
 /* How many pages ordinary allocations may still take of what the file has. */
 static uint64_t pool_left(txn *t) {
-    uint64_t all = pool_size(t->s) - t->s->l.data / t->s->g.page_size;
+    uint64_t data = t->s->l.data / t->s->g.page_size, all = pool_size(t->s), limit = pool_limit(t->s);
+    if (!t->shrinks && limit < all) all = limit;
+    all = all > data ? all - data : 0;
     uint64_t taken = txn_ld(t, offsetof(superblock, pool_used)) + (t->shrinks ? 0 : spill_reserve(t->s));
     return taken < all ? all - taken : 0;
 }
@@ -157,6 +164,7 @@ static fr_status pool_find(txn *t, uint64_t want, bool longest, uint64_t *off, u
     fr_status status = txn_pool(t, POOL_LATCHES);
     if (status != FR_OK) return status;
     uint64_t low = s->l.data / s->g.page_size, end = pool_size(s), first = 0, left = pool_left(t);
+    t->lacking = want;
     if (left == 0 || (want > left && !longest)) return FR_GROW;
     if (want > left) want = left;
     uint64_t hint = ld8(&segment_super(s)->pool_hint);
@@ -312,6 +320,20 @@ fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadl
     if (status == FR_OK) *returned = limit - left;
     txn_end(&t);
     return status;
+}
+
+bool heap_slab(segment *s, uint64_t page, slab *out) {
+    uint64_t meta = ld8(SEG_AT(s, page, uint64_t));
+    unsigned class = PAGE_CLASS(meta);
+    *out = (slab){.stripe = PAGE_STRIPE(meta), .class = class, .size = heap_class_size(s, class),
+                  .blocks = s->l.class_blocks[class & (CLASS_CODES - 1)],
+                  .used = {ld8(SEG_AT(s, page + PAGE_BITS, uint64_t)), ld8(SEG_AT(s, page + PAGE_BITS + 8, uint64_t))}};
+    return PAGE_IS_SLAB(meta) && class < CLASS_CODES && out->size && out->stripe < s->g.stripes && PAGE_BLOCKS(meta) == out->blocks;
+}
+
+bool pool_in_use(segment *s, uint64_t page) {
+    uint64_t number = page / s->g.page_size;
+    return segment_holds(s, page, s->g.page_size) && ld8(SEG_AT(s, pool_word_at(s, number), uint64_t)) >> (number & 63) & 1;
 }
 
 void heap_usage(segment *s, uint64_t *used, uint64_t *size) {

@@ -46,6 +46,10 @@ fr_status heap_alloc(txn *t, uint32_t stripe, size_t n, uint64_t *off, unsigned 
 /* heap_free gives a block back at commit; n is what it was allocated with (used for runs only). */
 fr_status heap_free(txn *t, uint32_t stripe, uint64_t off, unsigned class, size_t n);
 
+/* pool_limit: how many pages of the file, metadata included, may be in use: maxmemory, or all that it can have. What only
+ * shrinks the data may go beyond it. */
+uint64_t pool_limit(segment *s);
+
 /* pool_take finds `pages` pages in a row; pool_give returns them. Both take the page pool latch. */
 fr_status pool_take(txn *t, uint64_t pages, uint64_t *off);
 fr_status pool_give(txn *t, uint64_t off, uint64_t pages);
@@ -56,6 +60,16 @@ fr_status pool_take_some(txn *t, uint64_t pages, uint64_t *off, uint64_t *got);
 /* heap_trim returns up to `limit` wholly free slab pages of a stripe to the pool, in a transaction of its own. */
 fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit,
                     unsigned *returned, fr_error *err);
+
+/* heap_slab: what the bytes at a page say, if they look like a slab page; pool_in_use: is the page in use? Both without a
+ * latch: for eviction, which believes only what the index names. */
+typedef struct slab {
+    uint32_t stripe, size, blocks;
+    unsigned class;
+    uint64_t used[2];
+} slab;
+bool heap_slab(segment *s, uint64_t page, slab *out);
+bool pool_in_use(segment *s, uint64_t page);
 
 /* heap_usage: bytes of pages in use, and bytes that the file has. */
 void heap_usage(segment *s, uint64_t *used, uint64_t *size);

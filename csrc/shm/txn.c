@@ -60,6 +60,7 @@ static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
     t->multi = t->failed = t->shrinks = false;
     t->n = t->reads = t->pools = t->wakes = 0;
+    t->lacking = 1;
     t->bloom = 0;
     t->now_ms = now_ms;
     t->in.stripe = t->in.jstripe = NO_STRIPE;

@@ -81,6 +81,7 @@ typedef struct txn {
     uint32_t wakes;       /* used entries of wake; TXN_WAKES + 1 = all */
     uint32_t reads, reads_cap;
     uint64_t bloom;       /* of the write set's targets: a read of an untouched word costs one test; all ones: overlay */
+    uint64_t lacking;     /* pages that the page pool was last asked for: FR_GROW means that it did not have them */
     uint64_t now_ms;      /* boot clock: what expiry is compared with */
     uint64_t deadline_ms; /* of latch waits, boot clock */
     fr_error *err;        /* never NULL; particulars of the last failure */

@@ -310,6 +310,10 @@ static fr_status write_extents(txn *t, const draft *d, uint64_t n, uint64_t *wor
 static fr_status write_scattered(txn *t, uint32_t stripe, const draft *d, uint64_t vlen, uint64_t *slot) {
     uint64_t words[EXTENTS_MAX], count, off;
     unsigned class;
+    if (t->s->l.data + vlen > pool_limit(t->s) * t->s->g.page_size) { /* no growth and no eviction would help */
+        stat_add(t->s, STAT_oom_refusals, 1);
+        return FR_OOM;
+    }
     fr_status status = write_extents(t, d, vlen, words, &count);
     if (status != FR_OK) return status;
     uint64_t meta = draft_meta(d, vlen, FLAG_EXTENTS), body = block_body_at(meta);

@@ -110,6 +110,12 @@ static fr_status add_to(store *st, txn *t, const key *k, const table *tb, const 
     return image_write(t, tb, k, &f, &ch);
 }
 
+bool row_is_unsigned(store *st, const key *k, span name) {
+    const table *tb = k->table == NO_TABLE ? NULL : table_at(st, (uint32_t)k->table);
+    int i = !tb ? -1 : name.p ? schema_find(&tb->schema, name) : 0;
+    return i >= 0 && tb->schema.column[i].type == COLUMN_UINT64;
+}
+
 fr_status row_incr(store *st, txn *t, const key *k, span name, int64_t by, int64_t *out) {
     const table *tb;
     const column *c = NULL;

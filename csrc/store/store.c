@@ -86,7 +86,7 @@ static fr_status no_end(fr_status status, fr_error *err) {
 fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *stripes, store_op op, void *ctx,
                       fr_error *err) {
     txn t;
-    room r = {0, 0};
+    room r = {0};
     bool reclaimed = false;
     uint64_t deadline = now_ms + (wait_ms == UINT64_MAX ? segment_latch_timeout(st->s) : wait_ms);
     fr_status status = FR_RETRY;
@@ -96,6 +96,7 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
         status = run_once(st, &t, now_ms, deadline, stripes, op, ctx);
         if (FR_LIKELY(status < FR_RETRY || status > FR_RELOCK)) break;
         fr_status more = FR_OK;
+        r.lacking = t.lacking;
         if (status == FR_GROW) more = room_make(st, &r, now_ms, deadline, stripes, err);
         else if (status == FR_RECLAIM) more = reclaim_dead(st, now_ms, deadline, &reclaimed, err);
         if (more != FR_OK) {

@@ -70,10 +70,13 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
 void store_all_stripes(const store *st, stripe_set *set);
 
 /* For the loops of store.c, in room.c: makes room after FR_GROW. Tries, from call to call of one operation: growing the
- * file, giving free slab pages back, reclaiming what is dead in the operation's stripes, evicting by the policy. FR_OK:
- * run the operation again; FR_OOM otherwise. */
+ * file, giving free slab pages back, reclaiming what is dead in the operation's stripes, then in all, evicting by the
+ * policy. FR_OK: run the operation again; FR_OOM when nothing is left that may be evicted; FR_LATCHED. */
 typedef struct room {
-    unsigned step, evictions;
+    unsigned step, rounds;
+    uint64_t page;        /* evict.c: where the sweep over the pages goes on */
+    uint64_t lacking;     /* pages that the last attempt did not get */
+    bool swept, latched;  /* the sweep has begun; it met a latch that a live process holds */
 } room;
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err);
 /* room_reclaim frees up to `limit` expired or flushed keys of a stripe, from *walk on (UINT64_MAX: the end). */

@@ -128,7 +128,9 @@ fr_status row_set(store *st, txn *t, const key *k, const field_value *fv, size_t
 fr_status row_set_absent(store *st, txn *t, const key *k, const field_value *fv, size_t n, size_t *created);
 fr_status row_length(store *st, txn *t, const key *k, uint64_t *n);
 fr_status row_random(store *st, txn *t, const key *k, uint64_t seed, hash_visit each, void *ctx);
-/* row_incr, row_add: of a uint64 column *out holds the 64 bits. */
+/* row_incr, row_add: of a uint64 column *out holds the 64 bits; row_is_unsigned says that it is one (name.p NULL: the
+ * table's first). */
+bool row_is_unsigned(store *st, const key *k, span name);
 fr_status row_incr(store *st, txn *t, const key *k, span column, int64_t by, int64_t *out);
 fr_status row_incr_float(store *st, txn *t, const key *k, span column, long double by, char buf[FLOAT_TEXT], size_t *n);
 fr_status row_cas(store *st, txn *t, const key *k, span column, span expected, span desired, int *outcome);

@@ -47,7 +47,7 @@ fr_status cmd_hincrby(context *c) {
     int64_t by, now;
     fr_status status = arg_int(c, 3, &by);
     if (status == FR_OK) status = hash_incr(HASH(c), c->argv[2], by, &now);
-    if (status == FR_OK) reply_int(c->out, now);
+    if (status == FR_OK) answer_sum(c, &c->keys[0], c->argv[2], now);
     return status;
 }
 

@@ -270,7 +270,7 @@ fr_status cmd_setrange(context *c) {
 static fr_status incr_generic(context *c, int64_t by) {
     int64_t now;
     fr_status status = str_incr(c->st, c->t, &c->keys[0], by, &now);
-    if (FR_LIKELY(status == FR_OK)) reply_int(c->out, now);
+    if (FR_LIKELY(status == FR_OK)) answer_sum(c, &c->keys[0], (span){NULL, 0}, now);
     return status;
 }
 

@@ -2,7 +2,8 @@
  *
  * EXEC is one store_write over the stripes of what is queued: watched versions are compared under the latches, all
  * handlers run in the same transaction, and one commit publishes them all, for every door. A command that fails takes
- * back its own records (txn_rollback) and leaves its error in the reply array, as in Redis.
+ * back its own records (txn_rollback) and leaves its error in the reply array, as in Redis. Commands that the host must
+ * answer are left out of the transaction and woven in behind: weave.c.
  *
  * A watched key is a name in a database and the version it had. Versions change with every write through any door; an
  * absent key's version is its bucket's last-delete stamp, so the worst that a busy neighbour does is a needless abort.
@@ -170,14 +171,18 @@ static void answer_failure(context *c, size_t mark, fr_status status) {
 }
 
 /* exec_one runs one queued command inside the transaction. */
-static fr_status exec_one(context *c, const queued *q, bool *failed) {
+static fr_status exec_one(context *c, queued *q) {
     size_t reply_at = reply_mark(c->out);
     uint32_t records = c->t ? txn_mark(c->t) : 0; /* no transaction: nothing queued touches keys */
     enter(c, q);
     fr_status status = command_route(c);
     if (status == FR_OK) status = q->cmd->run(c);
-    if (status == CMD_TO_HOST) status = fail(c, FR_ARGUMENT, "Command not allowed inside a transaction");
-    *failed = status != FR_OK;
+    if (command_number(q->cmd) == COMMAND_monitor)
+        status = fail(c, FR_ARGUMENT, "MONITOR isn't allowed for DENY BLOCKING client");
+    q->to_host = status == CMD_TO_HOST;
+    q->reply_at = reply_at - c->mark;
+    if (q->to_host) status = FR_OK;
+    q->failed = status != FR_OK;
     if (status == FR_OK || internal(status)) return status;
     if (c->t) txn_rollback(c->t, records);
     answer_failure(c, reply_at, status);
@@ -210,7 +215,7 @@ static fr_status exec_op(store *st, txn *t, void *ctx) {
     }
     reply_array(c->out, s->queue_n);
     for (uint32_t i = 0; i < s->queue_n; i++) {
-        status = exec_one(c, s->queue[i], &s->queue[i]->failed);
+        status = exec_one(c, s->queue[i]);
         if (status != FR_OK) return status;
     }
     return FR_OK;
@@ -238,9 +243,10 @@ static fr_status exec_stripes(struct exec *x) {
     return FR_OK;
 }
 
-/* exec_count counts the commands that ran. */
+/* exec_count counts the commands that ran; the host's are counted as they are answered. */
 static void exec_count(session *s) {
     for (uint32_t i = 0; i < s->queue_n; i++) {
+        if (s->queue[i]->to_host) continue;
         command_count_time(s, s->queue[i]->cmd, 0, s->queue[i]->failed);
         if (s->queue[i]->failed) stat_add(s->st->s, STAT_error_replies, 1);
     }
@@ -267,6 +273,7 @@ fr_status cmd_exec(context *c) {
         return status;
     }
     if (x.ran) exec_count(s);
+    if (x.ran && weave_begin(s)) return CMD_TO_HOST;
     session_leave_multi(s);
     session_unwatch(s);
     return FR_OK;

@@ -341,7 +341,7 @@ static bool runs_in_multi(const command *row) {
 }
 
 static enum run_result queue(session *s, const command *row) {
-    if (row->flags & (C_NO_MULTI | C_HOST)) {
+    if (row->flags & C_NO_MULTI) {
         fail(&s->c, FR_ARGUMENT, "Command not allowed inside a transaction");
         return reject(s, row, FR_ARGUMENT);
     }

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "store/table.h"
 #include "wire/command.h"
-
 
 fr_status fail(context *c, fr_status status, const char *format, ...) {
     va_list args;
@@ -217,7 +217,8 @@ fr_status answer_value(context *c, const value *v) {
     }
     if (v->kind != VALUE_BYTES) {
         char buf[VALUE_TEXT];
-        reply_bulk(c->out, value_text(v, buf));
+        if (v->kind == VALUE_UINT) reply_big(c->out, value_text(v, buf));
+        else reply_bulk(c->out, value_text(v, buf));
         return FR_OK;
     }
     reply_head(c->out, '$', (int64_t)v->n);
@@ -228,6 +229,15 @@ fr_status answer_value(context *c, const value *v) {
     memcpy(to + v->n, "\r\n", 2);
     c->out->n += v->n + 2;
     return FR_OK;
+}
+
+void answer_sum(context *c, const key *k, span column, int64_t sum) {
+    if (FR_LIKELY(sum >= 0 || !row_is_unsigned(c->st, k, column))) {
+        reply_int(c->out, sum);
+        return;
+    }
+    value v = {.kind = VALUE_UINT, .u = (uint64_t)sum};
+    answer_value(c, &v);
 }
 
 void answer_cursor(context *c, size_t mark, uint64_t cursor, size_t n) {

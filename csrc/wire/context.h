@@ -19,7 +19,7 @@
 struct command;
 struct session;
 
-/* A handler may answer that the process around the session must answer: FEED_HOST. Never inside MULTI. */
+/* A handler may answer that the process around the session must answer: FEED_HOST. Inside EXEC: weave.c. */
 #define CMD_TO_HOST ((fr_status)FR_STATUS_COUNT)
 
 typedef struct context {
@@ -82,7 +82,11 @@ span arg_pattern(const context *c, uint32_t i); /* p NULL for "*" */
 
 /* --- answers ----------------------------------------------------------------------------------------------------- */
 
-fr_status answer_value(context *c, const value *v); /* a bulk string; VALUE_NONE: null */
+/* answer_value: a bulk string; VALUE_NONE: null; VALUE_UINT (a uint64 column beyond int64): RESP3's big number. */
+fr_status answer_value(context *c, const value *v);
+/* answer_sum: what an increment gave, an integer. Of a uint64 column it is the 64 bits, and beyond int64 it is answered as
+ * answer_value does. column is looked at for rows only; p NULL: the only one. */
+void answer_sum(context *c, const key *k, span column, int64_t sum);
 static inline void answer_bool(context *c, bool yes) { reply_raw(c->out, yes ? ":1\r\n" : ":0\r\n", 4); }
 /* answer_cursor makes the n elements written since mark the second half of a SCAN reply. */
 void answer_cursor(context *c, size_t mark, uint64_t cursor, size_t n);

@@ -343,6 +343,16 @@ void reply_verbatim(reply *r, span bytes) {
     REPLY_LIT(r, "\r\n");
 }
 
+void reply_big(reply *r, span digits) {
+    if (r->protocol != 3) {
+        reply_bulk(r, digits);
+        return;
+    }
+    REPLY_LIT(r, "(");
+    reply_raw(r, digits.p, digits.n);
+    REPLY_LIT(r, "\r\n");
+}
+
 void reply_null(reply *r) {
     if (r->protocol == 3) REPLY_LIT(r, "_\r\n");
     else REPLY_LIT(r, "$-1\r\n");

@@ -96,6 +96,7 @@ void reply_error(reply *r, span text); /* "ERR ..." without the minus */
 void reply_bulk(reply *r, span bytes);
 static inline void reply_text(reply *r, const char *text) { reply_bulk(r, (span){text, strlen(text)}); }
 void reply_verbatim(reply *r, span bytes);
+void reply_big(reply *r, span digits); /* RESP3 big number; RESP2: a bulk string */
 void reply_null(reply *r);
 void reply_null_array(reply *r);
 

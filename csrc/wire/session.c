@@ -34,6 +34,7 @@ void session_free(session *s) {
     free(s->scratch);
     free(s->queue);
     free(s->watch);
+    free(s->rest);
     free(s->monitor_log);
     free(s);
 }
@@ -164,7 +165,8 @@ static feed_result answer(session *s, uint64_t now, uint64_t wall) {
     if (FR_UNLIKELY(got == RUN_HOST)) {
         s->host = true;
         s->host_failed = false;
-        s->host_mark = reply_mark(&s->out);
+        s->host_mark = mark;
+        if (!s->weaving) s->host_cmd = s->last;
         return FEED_HOST;
     }
     settle(s, mark);
@@ -213,17 +215,24 @@ static feed_result work(session *s, input *in, uint64_t now, uint64_t wall) {
 
 /* --- feeding ----------------------------------------------------------------------------------------------------- */
 
-/* host_done ends the request that the host has answered. */
-static void host_done(session *s) {
-    command_count_time(s, s->last, 0, s->host_failed);
+/* host_done ends the command that the host has answered; false when another one of the same EXEC is next. */
+static bool host_done(session *s) {
+    command_count_time(s, s->host_cmd, 0, s->host_failed);
+    if (s->weaving && weave_next(s)) return false;
     settle(s, s->host_mark);
     s->query_at += s->request_n;
+    return true;
 }
 
 feed_result session_feed(session *s, const char *data, size_t n, uint64_t boot_ms, uint64_t wall_ms) {
     input in;
     if (n) stat_add(s->st->s, STAT_net_input_bytes, n);
-    if (s->host) host_done(s);
+    if (s->host && !host_done(s) && !s->killed)
+        return keep(s, data, n) ? FEED_HOST : refuse(s, "Protocol error: query buffer limit exceeded");
+    if (FR_UNLIKELY(s->out.broken)) { /* the host's reply passed the limit */
+        reply_truncate(&s->out, s->host_mark);
+        s->closing = true;
+    }
     if (s->killed || s->closing) return FEED_CLOSE;
     if (!take(s, data, n, &in)) return refuse(s, "Protocol error: query buffer limit exceeded");
     uint64_t before = s->commands;
@@ -272,13 +281,14 @@ uint64_t session_random(session *s) {
 
 /* --- the host ---------------------------------------------------------------------------------------------------- */
 
-const char *session_host_command(session *s) { return s->host ? s->last->name : ""; }
+const char *session_host_command(session *s) { return s->host ? s->host_cmd->name : ""; }
 
-uint32_t session_host_argc(session *s) { return s->host ? s->parser.argc : 0; }
+uint32_t session_host_argc(session *s) { return s->host ? s->c.argc : 0; }
 
 const char *session_host_arg(session *s, uint32_t i, size_t *n) {
-    *n = s->parser.argv[i].n;
-    return s->parser.argv[i].p;
+    const span *argv = s->weaving ? s->c.argv : s->parser.argv; /* the parser's are told when its bytes move */
+    *n = argv[i].n;
+    return argv[i].p;
 }
 
 void session_reply_status(session *s, const char *p, size_t n) { reply_status(&s->out, (span){p, n}); }
@@ -300,10 +310,10 @@ void session_reply_close(session *s) { s->closing = true; }
 void session_reply_none(session *s) { (void)s; }
 
 bool session_finish_natively(session *s) {
-    if (!s->host || command_number(s->last) != COMMAND_hello) return false;
+    if (!s->host || command_number(s->host_cmd) != COMMAND_hello) return false;
     s->c.mark = reply_mark(&s->out);
     s->err.text[0] = 0;
-    fr_status status = s->last->run(&s->c);
+    fr_status status = s->host_cmd->run(&s->c);
     if (status == FR_OK) return true;
     char buf[FR_ERROR_TEXT + 64];
     span line = command_error_line(&s->err, status, buf);

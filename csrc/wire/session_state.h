@@ -20,7 +20,9 @@ typedef struct queued {
     const command *cmd;
     uint32_t argc;
     bool failed;
-    span argv[]; /* and their bytes behind */
+    bool to_host;    /* answered by the host once the transaction is committed: weave.c */
+    size_t reply_at; /* then: where its reply belongs, counted from the beginning of EXEC's */
+    span argv[];     /* and their bytes behind */
 } queued;
 
 typedef struct watched {
@@ -46,7 +48,8 @@ struct session {
     size_t query_n, query_cap, query_at;
     size_t request_n;          /* bytes of the ready request */
     bool ready, host, closing, killed;
-    size_t host_mark;          /* where the host's reply begins */
+    const command *host_cmd;   /* what the host answers at the moment */
+    size_t host_mark;          /* where the reply to the ready request begins, the host's or EXEC's */
     bool host_failed;
 
     key *keys;                 /* room for routed keys */
@@ -69,6 +72,10 @@ struct session {
     queued **queue;
     uint32_t queue_n, queue_cap;
     size_t queue_bytes;
+    bool weaving;              /* EXEC is committed, and the host answers queue[weave_at]: weave.c */
+    uint32_t weave_at;
+    char *rest;                /* EXEC's replies from there on */
+    size_t rest_n;
     watched *watch;
     uint32_t watch_n, watch_cap;
 
@@ -81,6 +88,11 @@ void session_leave_multi(session *s);
 void session_unwatch(session *s);
 /* session_queue keeps a copy of the present request. False: no room for it. (cmd_txn.c) */
 bool session_queue(session *s, const command *row);
+
+/* weave_begin makes the host answer what EXEC left to it; false when there is nothing. weave_next ends the command that
+ * the host has just answered; false when it was the last. (weave.c) */
+bool weave_begin(session *s);
+bool weave_next(session *s);
 
 /* scratch_add appends n bytes to the session's scratch and returns where they begin, or SIZE_MAX without memory. */
 size_t scratch_add(session *s, const void *p, size_t n);

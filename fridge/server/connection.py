@@ -26,6 +26,7 @@ MORE, HOST, PARKED, CLOSE = (int(r) for r in (lib.FEED_MORE, lib.FEED_HOST, lib.
 HOLDS, OUTPUT_FROM = 8, 15  # fridge_feed's answer: bit 3, and the largest one without output
 COPIED_TO = (ffi.typeof("fridge_output").fields[1][1].type.length << 4) + 15  # the largest whose output is in fridge_output.copy
 
+HOST_TURN = 8  # commands answered by the host (2 ms at most) in one turn of the loop: an EXEC may hold any number of them
 PARKED_RETRY = 0.004  # seconds until a parked session tries its latch again
 WRITE_HIGH, WRITE_LOW = 1 << 20, 256 << 10  # bytes unsent at which a client counts as stalled, and no more
 SLOW_UPLOAD = 64 << 10  # bytes a second that a long request must at least make beyond request-timeout
@@ -145,6 +146,7 @@ class Connection(asyncio.Protocol):
 
     def _after(self, got: int) -> None:
         """Go on with the session, whose last feed answered `got`, until it wants more or cannot."""
+        answered = 0
         while True:
             if self._worker.watched:
                 self._worker.show_monitors(self)
@@ -154,6 +156,10 @@ class Connection(asyncio.Protocol):
                 return
             if result == HOST:
                 if not self._worker.host.answer(self):
+                    return
+                answered += 1
+                if answered == HOST_TURN:
+                    self.sleep(0)
                     return
             elif result == PARKED:
                 self._wait(Wait.PARKED)

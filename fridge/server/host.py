@@ -221,6 +221,7 @@ class Host:
             lib.session_reply_close(connection.session)
 
     def _monitor(self, connection: Connection, answer: Answer, words: Words) -> None:
+        """The commands of this worker's clients only: what others execute never leaves their process."""
         connection.monitor = True
         lib.session_set_monitor(connection.session, 1)
         self._worker.monitors_changed()

@@ -46,7 +46,8 @@ class Worker:
         self.view = ffi.buffer(self.out.copy)
         self.now = loop.time()  # of the last tick: limits are in seconds, and asking costs
         self.watched = False  # a MONITOR client is there
-        self.facts = ffi.new("server_facts *", {"command_cells": len(context.segment.cells)})
+        cells, started = len(context.segment.cells), int(context.server.started)
+        self.facts = ffi.new("server_facts *", {"command_cells": cells, "start_s": started})
         self.ids = ClientIds(context.segment)
         self.registry = ClientRegistry(context.segment, context.run_id, number)
         self.connections: dict[int, Connection] = {}

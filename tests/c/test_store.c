@@ -1,37 +1,7 @@
-/* test_store.c - the loops and what they do between attempts: growth of a real file, reclaim, eviction, the OOM answer; and
+/* test_store.c - the loops and what they do between attempts: growth of a real file, reclaim, the OOM answer; and
  * that verify finds what is broken.
  */
-#include "store_fixture.h"
-
-static set_options how;
-
-static fr_status do_put(store *st, txn *t, op *o) {
-    set_result r;
-    return str_set(st, t, &o->k, o->value, &how, &r);
-}
-static fr_status put(store *st, const char *name, size_t n, uint64_t expiry, uint64_t now) {
-    static char bytes[70000];
-    how = (set_options){.expiry = expiry};
-    op o = {.run = do_put, .name = name, .value = {bytes, n}};
-    return write_op_at(st, &o, now);
-}
-static store *tiny(void) {
-    geometry g = layout_test();
-    store *st = store_with(&g);
-    segment_become(st->s, 1, 1); /* statistics of a process without a slot are its own */
-    return st;
-}
-
-static fr_status fill_up(store *st, const char *prefix, uint64_t expiry, int *n) {
-    char name[24];
-    fr_status status = FR_OK;
-    for (*n = 0; status == FR_OK && *n < 100000; ++*n) {
-        snprintf(name, sizeof name, "%s%d", prefix, *n);
-        status = put(st, name, 40, expiry, NOW);
-    }
-    --*n;
-    return status;
-}
+#include "full_store.h"
 
 static void a_file_grows_to_its_limit(void) {
     char path[] = "/dev/shm/fridge-test-store-XXXXXX", file[64], name[24];
@@ -70,38 +40,22 @@ static void expired_keys_make_room_before_oom(void) {
     close_sound(st);
 }
 
-static void policies(void) {
-    for (uint64_t policy = 1; policy <= 3; policy++) {
-        store *st = tiny();
-        int n, still = 0;
-        char name[24];
-        CHECK_STATUS(fill_up(st, "volatile", NOW + 100000, &n), FR_OOM);
-        segment_super(st->s)->shared_settings[SETTING_POLICY] = policy;
-        for (int i = 0; i < 3 * n; i++) {
-            snprintf(name, sizeof name, "more%d", i);
-            CHECK_STATUS(put(st, name, 40, NOW + 200000, NOW), FR_OK);
-        }
-        for (int i = 0; i < n; i++) {
-            snprintf(name, sizeof name, "volatile%d", i);
-            still += exists(st, name);
-        }
-        CHECK(still < n);
-        CHECK(policy != 3 || still < n / 2); /* volatile-ttl: the nearest expiry goes first */
-        close_sound(st);
-    }
-}
-
-static void volatile_policies_spare_keys_that_live_for_ever(void) {
-    store *st = tiny();
-    int n;
-    CHECK_STATUS(fill_up(st, "k", NO_EXPIRY, &n), FR_OOM);
-    segment_super(st->s)->shared_settings[SETTING_POLICY] = 2;
-    CHECK_STATUS(put(st, "more", 40, NO_EXPIRY, NOW), FR_OOM);
-    for (int i = 0; i < n; i++) {
+static void flushed_keys_are_not_expired(void) {
+    store *st = big_store();
+    segment_become(st->s, 1, 1);
+    for (int i = 0; i < 500; i++) {
         char name[24];
         snprintf(name, sizeof name, "k%d", i);
-        CHECK(exists(st, name));
+        CHECK_STATUS(put(st, name, 40, i % 2 ? NOW + 10 : NO_EXPIRY, NOW), FR_OK);
     }
+    op o = {.run = do_flush, .name = "k"};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    unsigned freed = 0, more;
+    while ((more = store_tick(st, NOW + 100, 10000)) != 0) freed += more;
+    CHECK(freed >= 500 && stat_sum(st->s, STAT_expired_keys) == 0);
+    CHECK_STATUS(put(st, "short", 40, NOW + 200, NOW), FR_OK);
+    while (store_tick(st, NOW + 300, 10000)) {}
+    CHECK(stat_sum(st->s, STAT_expired_keys) == 1);
     close_sound(st);
 }
 
@@ -131,8 +85,7 @@ static void verify_finds_and_repairs(void) {
 int main(void) {
     RUN(a_file_grows_to_its_limit);
     RUN(expired_keys_make_room_before_oom);
-    RUN(policies);
-    RUN(volatile_policies_spare_keys_that_live_for_ever);
+    RUN(flushed_keys_are_not_expired);
     RUN(verify_finds_and_repairs);
     return 0;
 }

@@ -27,7 +27,21 @@ class Double:
     text: str
 
 
-Expected: TypeAlias = "Status | Error | Double | str | bytes | int | None | list[Expected] | dict[str, Expected]"
+@dataclass(frozen=True)
+class Big:
+    """An integer beyond int64: a big number in RESP3, a bulk string in RESP2."""
+
+    value: int
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """[field, value] pairs: arrays of two in RESP3, one flat array in RESP2 (HRANDFIELD WITHVALUES)."""
+
+    pairs: tuple[tuple[Expected, Expected], ...]
+
+
+Expected: TypeAlias = "Status | Error | Double | Big | Pairs | str | bytes | int | None | list[Expected] | dict[str, Expected]"
 
 OK = Status("OK")
 WRONGTYPE = Error("WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -45,6 +59,11 @@ def encode(value: Expected, protocol: int) -> bytes:
         return b"_\r\n" if protocol == 3 else b"$-1\r\n"
     if isinstance(value, Double):
         return b",%s\r\n" % value.text.encode() if protocol == 3 else encode(value.text, protocol)
+    if isinstance(value, Big):
+        return b"(%d\r\n" % value.value if protocol == 3 else encode(str(value.value), protocol)
+    if isinstance(value, Pairs):
+        nested = [list(pair) for pair in value.pairs]
+        return encode(nested if protocol == 3 else [word for pair in value.pairs for word in pair], protocol)
     if isinstance(value, int):
         return b":%d\r\n" % value
     if isinstance(value, list):

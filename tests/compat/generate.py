@@ -132,8 +132,8 @@ class Command:
         return tuple(found)
 
 
-#: Commands that a transaction cannot be asked about: they end the server, or the order of replies itself.
-NOT_QUEUED = frozenset({"shutdown", "monitor", "client|reply"})
+#: What a transaction cannot be asked about: it ends the order of replies itself.
+NOT_QUEUED = frozenset({"client|reply"})
 #: Commands that random sequences leave out: they change what later replies mean, or end the connection or server. Each
 #: is driven by its own directed case.
 DIRECTED_ONLY = frozenset({

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 import redis
 import redis.asyncio
+from redis._parsers import _HiredisParser, _RESP2Parser, _RESP3Parser
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import fridge
 from fridge.reply import request
 
 from ..server_fixture import Server, serving
@@ -272,6 +274,27 @@ def test_redis_py_newer_options(r: Any) -> None:
     assert r.execute_command("DELEX", "k", "IFEQ", "a") == 0
     assert [int(x) for x in r.execute_command("INCREX", "n", "BYINT", 5, "UBOUND", 3, "SATURATE")] == [3, 3]
     assert [float(x) for x in r.execute_command("INCREX", "n", "BYFLOAT", 0.5)] == [3.5, 0.5]
+
+
+def test_redis_py_uint64_beyond_int64(server: Server, r: Any) -> None:
+    """RESP3's big number is an int to redis-py's own parser and bytes to hiredis; RESP2's bulk string is bytes to both."""
+    resp3 = int(r.connection_pool.connection_kwargs["protocol"]) == 3
+    own_parser = _RESP3Parser if resp3 else _RESP2Parser
+    r.execute_command("TABLE", "CREATE", "big", "CAPACITY", 10, "COLUMNS", "v", "uint64")
+    r.set("big:k", 2**64 - 1)
+    for parser in (own_parser, _HiredisParser):
+        pool = redis.ConnectionPool(host=server.host, port=server.port, protocol=3 if resp3 else 2, parser_class=parser)
+        with contextlib.closing(redis.Redis(connection_pool=pool)) as client:
+            kind = int if resp3 and parser is own_parser else bytes
+            all_ways = [client.get("big:k"), client.hgetall("big:k")[b"v"], client.mget("big:k")[0],
+                        client.hincrby("big:k", "v", 0), client.pipeline().incrby("big:k", 0).execute()[0]]  # fmt: skip
+            assert [(type(found), int(found)) for found in all_ways] == [(kind, 2**64 - 1)] * 5
+    with fridge.open(server.segment) as f:
+        text = b"%d" % (2**64 - 1)
+        assert (f.get("big:k"), f.hget("big:k", "v"), f.hvals("big:k")) == (text, text, [text])
+        assert f.incr("big:k", -1) == f.hincrby("big:k", "v", 0) == f.decr("big:k", 0) == 2**64 - 2
+        assert f.table("big", {"v": "uint64"}, capacity=10).get("k", "v") == 2**64 - 2
+    r.execute_command("TABLE", "DROP", "big")
 
 
 # --- redis-py, asyncio -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 import fridge
 
 from ..server_fixture import Server, serving
-from .encode import NOT_INTEGER, OK, SYNTAX, WRONGTYPE, Double, Error, Expected, Status, encode
+from .encode import NOT_INTEGER, OK, SYNTAX, WRONGTYPE, Big, Double, Error, Expected, Pairs, Status, encode
 from .raw import Wire
 
 
@@ -115,8 +115,8 @@ STORIES: dict[str, list[tuple[str, Expected]]] = {
     ],
     "rows": [
         (CREATE, OK), ("HSET rates:a count 1 note api f 1.5 b 1 u 18446744073709551615", 5), ("TYPE rates:a", Status("hash")),
-        ("HGETALL rates:a", EMPTY_ROW | {"count": "1", "note": "api", "f": "1.5", "b": "1", "u": "18446744073709551615"}),
-        ("HGET rates:a u", "18446744073709551615"), ("HMGET rates:a note b", ["api", "1"]), ("HLEN rates:a", 6),
+        ("HGETALL rates:a", EMPTY_ROW | {"count": "1", "note": "api", "f": "1.5", "b": "1", "u": Big(2**64 - 1)}),
+        ("HGET rates:a u", Big(2**64 - 1)), ("HMGET rates:a note b", ["api", "1"]), ("HLEN rates:a", 6),
         ("HEXISTS rates:a count", 1), ("HSTRLEN rates:a note", 3), ("HKEYS rates:a", list(EMPTY_ROW)),
         ("HINCRBY rates:a count 5", 6), ("HINCRBYFLOAT rates:a f 1.5", "3"), ("HSET rates:a count 7", 0),
         ("HDEL rates:a count", 1), ("HGET rates:a count", "0"), ("EXISTS rates:a", 1),  # a column's default
@@ -149,6 +149,30 @@ STORIES: dict[str, list[tuple[str, Expected]]] = {
         ("SET txt:k toolong", Error("ERR table 'txt' column 'v' is str:5: a value of 7 bytes is too long, the limit is 5")),
         ("INCR txt:k", Error("ERR table 'txt' column 'v' is str:5: only an integer column can be incremented")),
         ("TABLE DROP one", OK), ("TABLE DROP txt", OK), ("GET one:k", None),
+    ],
+    "uint64 beyond int64": [
+        ("TABLE CREATE one CAPACITY 10 COLUMNS v uint64", OK), ("SET one:k 9223372036854775807", OK),
+        ("GET one:k", "9223372036854775807"), ("INCR one:k", Big(2**63)), ("INCRBY one:k 5", Big(2**63 + 5)),
+        ("DECR one:k", Big(2**63 + 4)), ("DECRBY one:k 4", Big(2**63)), ("DECR one:k", 2**63 - 1),
+        ("HINCRBY one:k v 1", Big(2**63)), ("SET one:k 18446744073709551615", OK), ("GET one:k", Big(2**64 - 1)),
+        ("MGET one:k one:x", [Big(2**64 - 1), None]), ("GETEX one:k EX 100", Big(2**64 - 1)),
+        ("GETSET one:k 18446744073709551614", Big(2**64 - 1)), ("SET one:k 9223372036854775808 GET", Big(2**64 - 2)),
+        ("SET one:k 1 IFEQ 9223372036854775807 GET", Big(2**63)), ("CAS one:k 9223372036854775808 9223372036854775809", 1),
+        ("HGET one:k v", Big(2**63 + 1)), ("HMGET one:k v v", [Big(2**63 + 1)] * 2), ("HGETALL one:k", {"v": Big(2**63 + 1)}),
+        ("HVALS one:k", [Big(2**63 + 1)]), ("HSCAN one:k 0", ["0", ["v", Big(2**63 + 1)]]),
+        ("HRANDFIELD one:k 1 WITHVALUES", Pairs((("v", Big(2**63 + 1)),))),
+        ("HRANDFIELD one:k -2 WITHVALUES", Pairs((("v", Big(2**63 + 1)),) * 2)),
+        ("TABLE SCAN one 0", ["0", [["one:k", {"v": Big(2**63 + 1)}]]]),
+        ("HCAS one:k v 9223372036854775809 18446744073709551615", 1),
+        ("HSTRLEN one:k v", 20), ("STRLEN one:k", 20), ("GETRANGE one:k 0 3", "1844"),  # lengths and parts are of its digits
+        ("INCR one:k", Error("ERR table 'one' column 'v' is uint64: 18446744073709551615 + 1 is not between 0 and "
+                             "18446744073709551615")),
+        ("MULTI", OK), ("GET one:k", Status("QUEUED")), ("DECR one:k", Status("QUEUED")), ("GETDEL one:k", Status("QUEUED")),
+        ("EXEC", [Big(2**64 - 1), Big(2**64 - 2), Big(2**64 - 2)]), ("EXISTS one:k", 0),
+        ("INCRBY one:k -1", Error("ERR table 'one' column 'v' is uint64: 0 - 1 is not between 0 and 18446744073709551615")),
+        ("TABLE CREATE two CAPACITY 10 COLUMNS a int64 b uint64", OK), ("HINCRBY two:k a -5", -5), ("HINCRBY two:k b 5", 5),
+        ("HSET two:k b 18446744073709551610", 0), ("HINCRBY two:k b 5", Big(2**64 - 1)), ("HINCRBY two:k a -1", -6),
+        ("TABLE DROP one", OK), ("TABLE DROP two", OK),
     ],
     "declarations that cannot be": [
         ("TABLE CREATE t CAPACITY 0 COLUMNS v int64", Error("ERR capacity must be a whole number of rows, at least 1")),
