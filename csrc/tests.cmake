@@ -84,7 +84,7 @@ else()
     fridge_programs(crash crash 900)
     if(NOT FRIDGE_VARIANT STREQUAL "tsan")
         engine(fridge_sane ${asan_flags})
-        fuzz_program(segment_file "fuzz/fuzz.c;fuzz/mutate.c;crash/script.c;crash/dump.c" clock_boot_ms nanosleep syscall)
+        fuzz_program(segment_file "fuzz/fuzz.c;fuzz/mutate.c;crash/script.c;crash/states.c;crash/doors.c;crash/dump.c" clock_boot_ms nanosleep syscall)
         fuzz_program(session fuzz/fuzz.c clock_boot_ms clock_gettime)
         fuzz_program(fail_nth crash/dump.c malloc calloc realloc strdup strndup asprintf realpath madvise mmap munmap open fcntl
             fchmod fstat lstat mkdir pread getrandom linkat syscall)

@@ -1,26 +1,35 @@
 /* enumerate.c - every mutating operation, in every state, killed before every store; and its recovery killed likewise.
  *
  * METHOD. Three segments of 32 KiB in one process. A runs the operation with a hook before each store. At each of them
- * A's memory is copied to B, where
+ * A's memory, and the length of its file, are copied to B, where
  *   1. a reader that does not recover (a read-only mapping) must see a legal state, and never an earlier one than a reader
  *      of an earlier store saw,
  *   2. another slot recovers the dead one; what it then finds must be a legal state, never earlier than before, and not
- *      earlier than what the reader saw; recovering once more changes no byte; statistics are neither lost nor doubled,
+ *      earlier than what the reader saw; recovering once more changes no byte; statistics are neither lost nor doubled;
+ *      the dead one's slot is free, its generation has not gone back, and a newcomer gets it under the next one,
  *   3. store_verify finds nothing, and finds nothing again after a follow-up write in each stripe,
  *   4. the recovery is itself killed before each of its stores: copied to C, where 1 holds again, and a third slot recovers
  *      both and must find what the undisturbed recovery found.
  * The legal states of an operation are what a first, undisturbed run shows whenever no latch is held: before, after, and for
- * operations of several transactions (reclaim, eviction) what lies between. Users of all but evicting operations may
- * tell at most two of them apart, and of a refused one only one. Fills must not touch a block that is in use.
- * Operations and states: operations.def, and random histories as further states.
+ * operations of several transactions (reclaim, eviction, growth) what lies between. A state is what users see of the keys,
+ * what DBSIZE and tables say, the size of the segment, the version of the settings, and who is listed in the process table. Users
+ * of all but evicting operations may tell at most two states of the keys apart, and of a refused one only one; a slot of the
+ * process table shows its old owner, its new one, or nobody. Fills must not touch a block that is in use. Nobody may touch
+ * what lies beyond the end of the file: there is nothing there (harness.h).
+ *
+ * STATES are variants of what came before the operation: the rows STATE of operations.def, random histories and, in the long
+ * version, both in other geometries, and every operation after every other one, in each of the rows PAIRS.
  *
  * COUNTS. stores: (operation, state, n); recovery stores: (operation, state, n, m), m counting within the recovery after a
- * crash before store n. All are distinct by construction; triples is their sum.
+ * crash before store n. Triples is their sum. All are distinct: two variants that leave the same bytes before an operation are
+ * one state, of which the second is not run (same).
  *
- * LEAVES OUT: segment_grow and registration by the kernel's locks, which need a real file (kill storms), and orders that
- * only several processors show (interleave.c, TSan).
+ * LEAVES OUT: the kernel's locks by which real processes register (kill storms), the repair of damage that no death leaves
+ * behind (fuzz/segment_file.c), and orders that only several processors show (interleave.c, TSan).
  *
- *     enumerate [--full] [--only text] [--jobs n] [--quick]
+ *     enumerate [--full] [--shard i/n] [--seconds n] [--only text] [--in text] [--jobs n] [--histories n] [--quick]
+ * --full, or FRIDGE_PROOF=1: the long version. --shard i/n: every n-th operation from the i-th (from 1) on; the shards'
+ * counts add up. --seconds: begins no further case after that, and says what the whole would have been.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -30,6 +39,7 @@
 #include <unistd.h>
 
 #include "harness.h"
+#include "shm/segment_private.h"
 #include "store/string.h"
 #include "store/table.h"
 
@@ -41,23 +51,29 @@ static const operation operations[] = {
 #define OPERATION(name, setup, script) {name, setup, script},
 #include "operations.def"
 };
+#define OPERATIONS ((unsigned)FR_COUNTOF(operations))
 
 typedef struct state {
     const char *name, *before, *after;
-    bool evicts;
+    bool evicts, pairs;
 } state;
 
 static const state states[] = {
-#define STATE(name, before, after, evicts) {name, before, after, evicts},
+#define STATE(name, before, after, evicts, pairs) {name, before, after, evicts, pairs},
 #include "operations.def"
 };
+#define STATES ((unsigned)FR_COUNTOF(states))
 
-#define LEGAL_MAX 64
+#define LEGAL_MAX 256
+#define HEIR 5u   /* slot of who recovers in B; A's processes have lower ones */
+#define SECOND 4u /* in C */
 
 /* Shared by the worker processes. */
 typedef struct tally {
-    uint64_t stores, recoveries, fills, failed, refused;
-    bool done;
+    uint32_t stores, recoveries, fills;
+    float seconds;
+    uint8_t failed;
+    bool done, same, refused;
 } tally;
 
 typedef struct board {
@@ -65,49 +81,147 @@ typedef struct board {
     tally t[]; /* a case each */
 } board;
 
+/* What there is to be seen of a stage. */
+typedef struct view {
+    digest core, rest;
+    digest raw; /* a legal state: core, before those are recovered who died before the operation */
+    uint64_t size, settings;
+    uint64_t listed[DUMP_SLOTS];
+} view;
+
+/* What came before an operation. */
+typedef struct variant {
+    unsigned geometry;
+    const state *st;
+    const operation *first; /* NULL: none */
+    unsigned history;       /* 0, or the seed of a random history */
+} variant;
+
 /* One (operation, state) under work. */
 typedef struct trial {
     const operation *op;
-    const state *st;
-    unsigned history;   /* 0, or the seed of a random history */
+    variant v;
     tally *t;
-    struct {
-        digest core, rest;
-    } legal[LEGAL_MAX];
+    view legal[LEGAL_MAX];
     unsigned legal_n, reader_at, recovered_at; /* how far readers and recoveries have come */
     uint64_t store, recovery; /* where we are */
     unsigned target;          /* what recovery of this store found */
     uint64_t counted;         /* the statistics that it must keep */
+    uint32_t died;            /* the slot of the process that dies; 0: it never has one */
+    unsigned dead;            /* slots of the dead, a bit each */
+    unsigned ghosts;          /* those who were dead before the operation */
+    uint32_t generation;      /* the greatest that its slot was seen with */
+    bool moves;               /* the operation changes the process table */
+    bool miscounted;          /* the setup made verify find something, which the operation is to mend */
 } trial;
 
-static stage A, B, C;
+static stage A, B, C, S; /* S: as it was before the operation */
+static stage blank;
 static trial now; /* of this process */
-static uint8_t *saved, *recovered;
+static uint8_t *recovered;
 static bool nested = true;
+
+/* --- geometries ------------------------------------------------------------------------------------------------------- */
+
+static geometry geometry_of(unsigned i) {
+    geometry g = stage_geometry();
+    if (i == 1) g.max_size = 49152, g.page_size = 1024;
+    if (i == 2) g.stripes = 4, g.max_size = 40960, g.journal_records = 24;
+    if (i == 3) g.max_size = 36864, g.journal_records = 60, g.spaces = 40, g.tables = 4;
+    return g;
+}
+#define GEOMETRIES 4u
+
+static unsigned stage_of = UINT32_MAX; /* the geometry of A, B, C, S and blank */
+
+static void use_geometry(unsigned i) {
+    static stage kept[GEOMETRIES][5];
+    stage *const all[] = {&A, &B, &C, &S, &blank};
+    if (i == stage_of) return;
+    geometry g = geometry_of(i);
+    for (unsigned k = 0; k < 5; k++) {
+        if (stage_of != UINT32_MAX) kept[stage_of][k] = *all[k];
+        if (!kept[i][k].s) stage_open(&kept[i][k], &g);
+        *all[k] = kept[i][k];
+    }
+    stage_of = i;
+    recovered = realloc(recovered, stage_bytes(&A));
+}
 
 /* --- reports ---------------------------------------------------------------------------------------------------------- */
 
 static void show(const char *what, stage *g) {
     digest d;
+    uint64_t listed[DUMP_SLOTS];
     fprintf(stderr, "%s:\n", what);
     access_hook hook = fr_hook;
     fr_hook = NULL;
     fr_status status = dump_rest(&g->a, &d, stderr);
     if (status != FR_OK) fprintf(stderr, "  unreadable: status %d %s\n", status, g->a.err.text);
+    dump_processes(g->s, listed, stderr);
+    fprintf(stderr, "  %llu bytes of %zu\n", (unsigned long long)segment_super(g->s)->size, stage_length(g));
     fr_hook = hook;
 }
 
+static const char *state_name(void) {
+    static char text[128];
+    size_t n = (size_t)snprintf(text, sizeof text, "%s", now.v.st->name);
+    if (now.v.history) n = (size_t)snprintf(text, sizeof text, "history %u", now.v.history);
+    if (now.v.first) n += (size_t)snprintf(text + n, sizeof text - n, ", after %s", now.v.first->name);
+    if (now.v.geometry && n < sizeof text) snprintf(text + n, sizeof text - n, ", geometry %u", now.v.geometry);
+    return text;
+}
+
 static void fail(stage *g, const char *what, const char *more) {
-    if (now.t->failed++ >= 3) return;
-    fprintf(stderr, "FAILED %s | %s%s%u | store %llu", now.op->name, now.history ? "history " : now.st->name,
-            now.history ? "" : " ", now.history, (unsigned long long)now.store);
+    if (now.t->failed < 255) now.t->failed++;
+    if (now.t->failed > 3) return;
+    fprintf(stderr, "FAILED %s | %s | store %llu", now.op->name, state_name(), (unsigned long long)now.store);
     if (now.recovery) fprintf(stderr, " recovery store %llu", (unsigned long long)now.recovery);
     fprintf(stderr, ": %s %s\n", what, more ? more : "");
     if (g) show("it holds", g);
     if (now.t->failed > 1 || !g) return;
-    stage_load(&C, saved);
+    stage_load(&C, &S);
     show("before", &C);
     fprintf(stderr, "setup: %s ; operation: %s\n", now.op->setup, now.op->script);
+}
+
+/* --- views ------------------------------------------------------------------------------------------------------------ */
+
+static fr_status look(stage *g, view *v, bool at_rest) {
+    fr_status status = at_rest ? dump_rest(&g->a, &v->rest, NULL) : FR_OK;
+    if (status == FR_OK) status = dump_core(&g->a, &v->core, NULL);
+    v->size = segment_super(g->s)->size;
+    v->settings = segment_super(g->s)->settings_version;
+    dump_processes(g->s, v->listed, NULL);
+    return status;
+}
+
+/* Slots of `but` are not compared: somebody else has taken them, or is taking care of them. Those of `gone` may be empty in
+ * y: whoever meets something of the dead recovers them. */
+static bool same_but_for(const view *x, const view *y, unsigned but, unsigned gone) {
+    for (uint32_t i = 1; i < DUMP_SLOTS; i++)
+        if (!(but >> i & 1) && x->listed[i] != y->listed[i] && !(gone >> i & 1 && y->listed[i] == 0)) return false;
+    return true;
+}
+
+static bool same_processes(const view *x, const view *y, unsigned but) { return same_but_for(x, y, but, 0); }
+
+static bool same_at_rest(const view *x, const view *y, unsigned but) {
+    return digest_eq(x->rest, y->rest) && x->size == y->size && x->settings == y->settings && same_processes(x, y, but);
+}
+
+/* The first legal state from `from` on that looks so to a reader. */
+static unsigned legal_core(const view *v, unsigned from, unsigned but) {
+    for (; from < now.legal_n; from++) {
+        const view *l = &now.legal[from];
+        if ((digest_eq(l->core, v->core) || digest_eq(l->raw, v->core)) && same_but_for(l, v, but, now.ghosts)) break;
+    }
+    return from;
+}
+
+static unsigned legal_rest(const view *v, unsigned from, unsigned but) {
+    while (from < now.legal_n && !same_at_rest(&now.legal[from], v, but)) from++;
+    return from;
 }
 
 /* --- fills ------------------------------------------------------------------------------------------------------------ */
@@ -161,27 +275,21 @@ static void check_fill(const void *addr, size_t n) {
 
 /* --- a crash ------------------------------------------------------------------------------------------------------------ */
 
-/* The first legal state from `from` on that looks so. */
-static unsigned legal_core(digest d, unsigned from) {
-    while (from < now.legal_n && !digest_eq(now.legal[from].core, d)) from++;
-    return from;
-}
-
-static unsigned legal_rest(digest d, unsigned from) {
-    while (from < now.legal_n && !digest_eq(now.legal[from].rest, d)) from++;
-    return from;
+static void recover_all(stage *g, unsigned dead, const char *what) {
+    for (uint32_t slot = DUMP_SLOTS; slot-- > 1;) /* the heir first: it is the later one */
+        if (dead >> slot & 1 && stage_recover(g, slot) != FR_OK) fail(g, what, g->a.err.text);
 }
 
 /* What somebody sees who can only read. */
-static bool read_only(stage *g, unsigned from, unsigned *at) {
-    digest d;
+static bool read_only(stage *g, unsigned from, unsigned but, unsigned *at) {
+    view v;
     g->s->readonly = true;
-    fr_status status = dump_core(&g->a, &d, NULL);
+    fr_status status = look(g, &v, false);
     g->s->readonly = false;
     if (status != FR_OK) return fail(g, "a reader failed:", g->a.err.text), false;
-    *at = legal_core(d, from);
+    *at = legal_core(&v, from, but);
     if (*at < now.legal_n) return true;
-    fail(g, legal_core(d, 0) < now.legal_n ? "a reader went back in time" : "a reader saw a state that never was", NULL);
+    fail(g, legal_core(&v, 0, but) < now.legal_n ? "a reader went back in time" : "a reader saw a state that never was", NULL);
     return false;
 }
 
@@ -194,30 +302,59 @@ static bool verified(stage *g, const char *when) {
     return false;
 }
 
+/* The size is what there is memory for; the slot of the dead is free, and its generation stays used up. */
+static bool whole_outside(stage *g) {
+    uint64_t size = segment_super(g->s)->size;
+    if (size > stage_length(g) || size % g->s->g.page_size) return fail(g, "the segment is longer than its file", NULL), false;
+    if (!now.died) return true;
+    uint64_t state = segment_proc(g->s, now.died)->state;
+    if (STATE_KIND(state) != STATE_FREE) return fail(g, "the slot of the dead is not free", NULL), false;
+    if (STATE_GEN(state) < now.generation) return fail(g, "a generation went back", NULL), false;
+    return true;
+}
+
 /* At rest, whole, and in a legal state. */
-static bool settled(stage *g, unsigned from, unsigned *at) {
-    digest d;
+static bool settled(stage *g, unsigned from, unsigned but, unsigned *at) {
+    view v;
     const char *what = stage_rest_error(g);
     if (what) return fail(g, "not at rest after recovery:", what), false;
     stage_fresh(g);
-    fr_status status = dump_rest(&g->a, &d, NULL);
+    fr_status status = look(g, &v, true);
     if (status != FR_OK) return fail(g, "unreadable after recovery:", g->a.err.text), false;
-    *at = legal_rest(d, from);
-    if (*at < now.legal_n) return verified(g, "verify after recovery:");
-    fail(g, legal_rest(d, 0) < now.legal_n ? "recovery went back in time" : "recovery made a state that never was", NULL);
+    *at = legal_rest(&v, from, but);
+    if (*at < now.legal_n) return whole_outside(g) && ((now.miscounted && (now.legal_n == 1 || *at + 1 < now.legal_n)) || verified(g, "verify after recovery:"));
+    fail(g, legal_rest(&v, 0, but) < now.legal_n ? "recovery went back in time" : "recovery made a state that never was", NULL);
     return false;
 }
 
 static void follow_up(stage *g) {
     fr_status status = script_run(&g->a, "SET %0.39 follow; SET %1.39 12");
     if (status != FR_OK && status != FR_OOM) fail(g, "a write after recovery failed:", g->a.err.text);
-    verified(g, "verify after a write after recovery:");
+    if (!now.miscounted) verified(g, "verify after a write after recovery:");
 }
 
 static void twice(stage *g) {
-    memcpy(recovered, g->s->base, stage_bytes(g));
-    if (stage_recover(g, 1) != FR_OK) fail(g, "the second recovery failed", NULL);
-    if (memcmp(recovered, g->s->base, stage_bytes(g))) fail(g, "the second recovery changed something", NULL);
+    size_t bytes = stage_length(g);
+    memcpy(recovered, g->s->base, bytes);
+    recover_all(g, now.dead, "the second recovery failed");
+    if (memcmp(recovered, g->s->base, bytes)) fail(g, "the second recovery changed something", NULL);
+}
+
+/* Somebody new comes: it gets the slot of the dead, as a life of its own. */
+static void newcomer(void) {
+    process_info info;
+    stage_load(&C, &B);
+    stage_become(&C, SECOND, 0);
+    segment_proc(C.s, SECOND)->state = segment_proc(B.s, SECOND)->state;
+    stage_leave(&C);
+    uint32_t used = STATE_GEN(segment_proc(C.s, now.died)->state);
+    if (segment_register(C.s, &C.a.err) != FR_OK) return fail(&C, "a newcomer could not register:", C.a.err.text);
+    uint32_t slot = C.s->me->slot;
+    if (slot != segment_process(C.s, slot, &info) || info.pid != (uint64_t)getpid() || !info.self || !info.start_time)
+        return fail(&C, "a newcomer is not listed as it is", NULL);
+    if (slot == now.died && info.gen != used + 1) return fail(&C, "a newcomer has got a generation that was used", NULL);
+    if (stage_folded(&C) != now.counted) fail(&C, "a newcomer lost or doubled statistics", NULL);
+    if (!now.miscounted) verified(&C, "verify after a newcomer:");
 }
 
 /* C: the recoverer has died, too. */
@@ -230,25 +367,32 @@ static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size
     fr_hook = NULL;
     now.recovery++;
     now.t->recoveries++;
-    stage_load(&C, B.s->base);
+    stage_load(&C, &B);
     C.a.now_ms = A.a.now_ms;
-    bool ok = read_only(&C, now.reader_at, &at);
-    stage_become(&C, 3, 6);
-    if (ok && at > now.target) fail(&C, "a reader saw more than was recovered", NULL);
-    if (stage_recover(&C, 2) != FR_OK || stage_recover(&C, 1) != FR_OK) fail(&C, "recovery of a recovery failed:", C.a.err.text);
-    else if (settled(&C, now.target, &at) && at != now.target) fail(&C, "recovery of a recovery found something else", NULL);
+    unsigned dead = now.dead | 1u << HEIR;
+    bool ok = read_only(&C, now.reader_at, dead, &at);
+    stage_become(&C, SECOND, dead);
+    if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead)) fail(&C, "a reader saw more than was recovered", NULL);
+    recover_all(&C, dead, "recovery of a recovery failed:");
+    if (settled(&C, now.target, dead | 1u << SECOND, &at) && at != now.target) fail(&C, "recovery of a recovery found something else", NULL);
     if (stage_folded(&C) != now.counted) fail(&C, "recovery of a recovery lost or doubled statistics", NULL);
     fr_hook = on_recovery;
 }
 
 static void recover_again(void) {
-    stage_load(&B, A.s->base);
-    stage_become(&B, 2, 2);
+    stage_load(&B, &A);
+    stage_become(&B, HEIR, now.dead);
     now.recovery = 0;
     fr_hook = on_recovery;
-    stage_recover(&B, 1);
+    recover_all(&B, now.dead, "recovery failed:");
     fr_hook = NULL;
     now.recovery = 0;
+}
+
+static void note_generation(void) {
+    uint32_t seen = now.died ? STATE_GEN(segment_proc(A.s, now.died)->state) : 0;
+    if (seen < now.generation) fail(&A, "a generation went back before recovery", NULL);
+    now.generation = seen;
 }
 
 /* A process died here. */
@@ -256,19 +400,22 @@ static void crash(void) {
     unsigned seen, found_at;
     now.store++;
     now.t->stores++;
-    stage_load(&B, A.s->base);
+    now.dead = stage_dead(&A) | (now.died ? 1u << now.died : 0);
+    note_generation();
+    stage_load(&B, &A);
     B.a.now_ms = A.a.now_ms;
-    if (!read_only(&B, now.reader_at, &seen)) return;
+    if (!read_only(&B, now.reader_at, 0, &seen)) return;
     now.counted = stage_folded(&B);
     bool exact = !stage_committed(&B); /* a fold that is being applied has added and not yet subtracted */
-    stage_become(&B, 2, 2);
-    fr_status status = stage_recover(&B, 1);
-    if (status != FR_OK) return fail(&B, "recovery failed:", B.a.err.text);
+    stage_become(&B, HEIR, now.dead);
+    recover_all(&B, now.dead, "recovery failed:");
     if (!exact) now.counted = stage_folded(&B);
     if (stage_folded(&B) != now.counted) fail(&B, "recovery lost or doubled statistics", NULL);
-    if (!settled(&B, now.recovered_at, &found_at)) return;
-    if (found_at < seen) fail(&B, "a reader saw what recovery took back", NULL);
+    if (!settled(&B, now.recovered_at, now.dead | 1u << HEIR, &found_at)) return;
+    if (found_at < seen && !same_at_rest(&now.legal[found_at], &now.legal[seen], now.dead | 1u << HEIR))
+        fail(&B, "a reader saw what recovery took back", NULL);
     twice(&B);
+    if (now.moves) newcomer();
     follow_up(&B);
     now.reader_at = seen;
     now.recovered_at = now.target = found_at;
@@ -286,17 +433,25 @@ static void on_store(void *ctx, enum access_kind kind, const void *addr, size_t 
 
 /* --- a trial -------------------------------------------------------------------------------------------------------------- */
 
+/* What A shows its users, and what it would at rest: those who died before are recovered in the copy. */
 static void note_legal(void) {
-    digest core, rest;
-    stage_load(&C, A.s->base);
+    view raw, v;
+    unsigned dead = stage_dead(&A) & ~(1u << A.s->me->slot);
+    stage_load(&C, &A);
     C.a.now_ms = A.a.now_ms;
-    if (dump_core(&C.a, &core, NULL) != FR_OK || dump_rest(&C.a, &rest, NULL) != FR_OK) {
-        return fail(&C, "unreadable at rest:", C.a.err.text);
+    if (look(&C, &raw, false) != FR_OK) return fail(&C, "unreadable at rest:", C.a.err.text);
+    if (dead) {
+        stage_become(&C, SECOND, dead);
+        recover_all(&C, dead, "recovery of those who died before failed:");
+        stage_fresh(&C);
     }
-    if (now.legal_n && digest_eq(now.legal[now.legal_n - 1].rest, rest)) return;
+    if (look(&C, &v, true) != FR_OK) return fail(&C, "unreadable at rest:", C.a.err.text);
+    memcpy(v.listed, raw.listed, sizeof v.listed);
+    v.raw = raw.core;
+    const view *last = &now.legal[now.legal_n - 1];
+    if (now.legal_n && same_at_rest(last, &v, 0) && digest_eq(last->raw, v.raw)) return;
     if (now.legal_n == LEGAL_MAX) return fail(&C, "too many states between before and after", NULL);
-    now.legal[now.legal_n].core = core;
-    now.legal[now.legal_n++].rest = rest;
+    now.legal[now.legal_n++] = v;
 }
 
 static void on_learning(void *ctx, enum access_kind kind, const void *addr, size_t n) {
@@ -315,6 +470,17 @@ static unsigned distinct_cores(void) {
     return n;
 }
 
+/* Whoever is listed was so before, or is so after. */
+static bool lists_nobody_else(void) {
+    const view *before = &now.legal[0], *after = &now.legal[now.legal_n - 1];
+    for (unsigned i = 0; i < now.legal_n; i++)
+        for (uint32_t slot = 1; slot < DUMP_SLOTS; slot++) {
+            uint64_t who = now.legal[i].listed[slot];
+            if (who && who != before->listed[slot] && who != after->listed[slot]) return false;
+        }
+    return true;
+}
+
 static fr_status run(access_hook hook) {
     fr_hook = hook;
     fr_status status = script_run(&A.a, now.op->script);
@@ -322,40 +488,66 @@ static fr_status run(access_hook hook) {
     return status;
 }
 
+static bool evicts(void) {
+    return now.v.st->evicts || strncmp(now.op->name, "evict", 5) == 0 || (now.v.first && strstr(now.v.first->setup, "POLICY"));
+}
+
 static fr_status learn(void) {
+    uint32_t slot = A.s->me->slot;
     now.legal_n = 0;
     note_legal();
     fr_status status = run(on_learning);
     if (!stage_at_rest(&A)) fail(&A, "a latch is left", NULL);
     note_legal();
-    stage_load(&C, A.s->base);
-    stage_become(&C, 3, 0);
+    now.died = slot ? slot : A.s->me->slot;
+    now.moves = !same_processes(&now.legal[0], &now.legal[now.legal_n - 1], 0);
+    unsigned dead = stage_dead(&A);
+    stage_load(&C, &A);
+    stage_become(&C, SECOND, dead);
     verified(&C, "verify after the operation:");
-    bool evicts = now.st->evicts || strncmp(now.op->name, "evict", 5) == 0;
-    if (!evicts && distinct_cores() > 2) fail(&A, "the operation is not atomic", NULL);
-    if (!evicts && status != FR_OK && distinct_cores() > 1) fail(&A, "a refused operation changed something", NULL);
+    if (!evicts() && distinct_cores() > 2) fail(&A, "the operation is not atomic", NULL);
+    if (!evicts() && status != FR_OK && distinct_cores() > 1) fail(&A, "a refused operation changed something", NULL);
+    if (!lists_nobody_else()) fail(&A, "the process table lists what never was a process", NULL);
     return status;
 }
 
 static void prepare(void) {
     char line[64];
-    if (now.history) {
-        snprintf(line, sizeof line, "RANDOM %u %u", now.history, 10 + now.history % 4 * 8);
+    script_run(&A.a, "WALL");
+    script_run(&A.a, now.v.st->before);
+    if (now.v.history) {
+        snprintf(line, sizeof line, "RANDOM %u %u", now.v.history, 10 + now.v.history % 4 * 8);
         script_run(&A.a, line);
-    } else {
-        script_run(&A.a, now.st->before);
     }
+    if (now.v.first) {
+        script_run(&A.a, now.v.first->setup);
+        script_run(&A.a, now.v.first->script);
+    }
+    script_unmet = 0;
     script_run(&A.a, now.op->setup);
-    if (!now.history) script_run(&A.a, now.st->after);
+    script_run(&A.a, now.v.st->after);
     script_run(&A.a, "STAT 2 3; STAT 5 7");
 }
 
-/* The registration of A's process is not in the segment's memory. */
-static void rewind_to(const void *memory, const identity *me, uint64_t *stats) {
-    stage_load(&A, memory);
-    *A.s->me = *me;
-    A.s->stats = stats;
-    segment_set_dead(A.s, 1, me->word == 0);
+/* The registration of A's process, and who is alive, are not in the segment's memory. */
+typedef struct outside {
+    identity me;
+    uint64_t *stats, idle[16];
+    unsigned dead;
+} outside;
+
+static outside keep_outside(void) {
+    outside o = {*A.s->me, A.s->stats, {0}, stage_dead(&A)};
+    memcpy(o.idle, A.s->priv->idle_stats, A.s->g.stat_cells * 8);
+    return o;
+}
+
+static void rewind_to(const outside *o) {
+    stage_load(&A, &S);
+    *A.s->me = o->me;
+    A.s->stats = o->stats;
+    memcpy(A.s->priv->idle_stats, o->idle, A.s->g.stat_cells * 8);
+    for (uint32_t i = 1; i < A.s->g.slots; i++) segment_set_dead(A.s, i, o->dead >> i & 1);
 }
 
 /* A refused operation proves little: in the empty state only these are. */
@@ -366,85 +558,159 @@ static bool may_refuse(void) {
     return false;
 }
 
-static void try_one(const uint8_t *blank) {
-    stage_load(&A, blank);
+/* Has an earlier variant of this operation begun with the same bytes? */
+static bool met_before(const outside *o) {
+    static struct {
+        const operation *op;
+        uint64_t hash[8192];
+        unsigned n;
+    } met;
+    uint64_t h = stage_of * UINT64_C(0x9e3779b97f4a7c15) ^ o->dead ^ (uint64_t)o->me.word << 16 ^ A.a.now_ms << 40;
+    const uint64_t *words = (const uint64_t *)S.s->base;
+    for (size_t i = 0; i < stage_length(&S) / 8; i++) h = (h ^ words[i] ^ h >> 29) * UINT64_C(0xd6e8feb86659fd93) + i;
+    if (met.op != now.op) met.op = now.op, met.n = 0;
+    for (unsigned i = 0; i < met.n; i++)
+        if (met.hash[i] == h) return true;
+    if (met.n < FR_COUNTOF(met.hash)) met.hash[met.n++] = h;
+    return false;
+}
+
+static void check_runs(fr_status first, fr_status second) {
+    view v;
+    bool plain = now.v.st == &states[0] && !now.v.history && !now.v.first && !now.v.geometry;
+    now.t->refused = first != FR_OK;
+    if (plain && script_unmet) fail(&A, "the operation did not do what it should", NULL);
+    if (plain && first != FR_OK && !may_refuse()) fail(&A, "the operation did nothing:", A.a.err.text);
+    if (getenv("FRIDGE_TRACE")) {
+        printf("%s | %s | status %d | %u legal, %u cores | slot %u | %llu stores, %llu recovery stores, %llu fills\n", now.op->name,
+               state_name(), first, now.legal_n, distinct_cores(), now.died, (unsigned long long)now.t->stores,
+               (unsigned long long)now.t->recoveries, (unsigned long long)now.t->fills);
+        fflush(stdout);
+    }
+    if (now.t->failed) return;
+    if (first != second) fail(&A, "two runs differ", NULL);
+    stage_load(&C, &A);
+    stage_become(&C, SECOND, stage_dead(&A));
+    recover_all(&C, stage_dead(&A) & ~(1u << A.s->me->slot), "recovery of those who died before failed:");
+    stage_fresh(&C);
+    C.a.now_ms = A.a.now_ms;
+    unsigned but = stage_dead(&A) | 1u << SECOND;
+    if (look(&C, &v, true) != FR_OK || !same_at_rest(&now.legal[now.legal_n - 1], &v, but)) fail(&A, "the second run ended elsewhere", NULL);
+}
+
+static void try_one(void) {
+    use_geometry(now.v.geometry);
+    stage_load(&A, &blank);
     stage_become(&A, 1, 0);
     A.a.now_ms = FIRST_NOW;
     A.a.db = 0;
-    now.store = now.recovery = 0;
-    now.reader_at = now.recovered_at = 0;
-    script_unmet = 0;
     prepare();
-    memcpy(saved, A.s->base, stage_bytes(&A));
-    stage_load(&C, saved);
-    stage_become(&C, 3, 0);
-    if (!verified(&C, "verify after the setup:")) return;
-    identity me = *A.s->me;
-    uint64_t *stats = A.s->stats;
-    rewind_to(saved, &me, stats);
-    fr_status first = learn();
-    rewind_to(saved, &me, stats);
-    fr_status second = run(on_store);
-    now.t->refused += first != FR_OK;
-    if (now.st == &states[0] && !now.history && script_unmet) fail(&A, "the operation did not do what it should", NULL);
-    if (now.st == &states[0] && !now.history && first != FR_OK && !may_refuse()) fail(&A, "the operation did nothing", NULL);
-    if (getenv("FRIDGE_TRACE")) {
-        printf("%s | %s %u | status %d | %u legal, %u cores | %llu stores, %llu fills\n", now.op->name, now.st->name, now.history, first,
-               now.legal_n, distinct_cores(), (unsigned long long)now.t->stores, (unsigned long long)now.t->fills);
-        fflush(stdout);
+    stage_load(&S, &A);
+    outside o = keep_outside();
+    if (met_before(&o)) {
+        now.t->same = true;
+        return;
     }
-    if (first != second && now.t->failed == 0) fail(&A, "two runs differ", NULL);
-    digest d;
-    stage_fresh(&A);
-    if (now.t->failed == 0 && (dump_rest(&A.a, &d, NULL) != FR_OK || legal_rest(d, now.legal_n - 1) != now.legal_n - 1))
-        fail(&A, "the second run ended elsewhere", NULL);
+    now.ghosts = o.dead;
+    now.miscounted = strncmp(now.op->name, "repair", 6) == 0;
+    stage_load(&C, &S);
+    stage_become(&C, SECOND, o.dead);
+    recover_all(&C, o.dead & ~(1u << o.me.slot), "recovery of those who died before failed:");
+    if (!now.miscounted && !verified(&C, "verify after the setup:")) return;
+    rewind_to(&o);
+    fr_status first = learn();
+    rewind_to(&o);
+    now.generation = 0;
+    fr_status second = run(on_store);
+    check_runs(first, second);
 }
 
 /* --- workers -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct plan {
-    const char *only;
-    unsigned histories, jobs;
+    const char *only, *in;
+    unsigned histories, jobs, shard, shards;
+    bool full;
+    double seconds; /* 0: all there is time for */
 } plan;
 
-static unsigned variants(const plan *p) { return (unsigned)FR_COUNTOF(states) + p->histories; }
+static unsigned pair_states(void) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < STATES; i++) n += states[i].pairs;
+    return n;
+}
+
+static const state *pair_state(unsigned n) {
+    unsigned i = 0;
+    while (!states[i].pairs || n-- > 0) i++;
+    return &states[i];
+}
+
+/* States and histories of each geometry, then pairs. */
+static unsigned variants(const plan *p) {
+    unsigned plain = STATES + p->histories;
+    return p->full ? GEOMETRIES * plain + pair_states() * OPERATIONS : plain;
+}
+
+static variant variant_of(const plan *p, unsigned i) {
+    unsigned plain = STATES + p->histories, geometries = p->full ? GEOMETRIES : 1, at = i % plain;
+    if (i >= geometries * plain) {
+        i -= geometries * plain;
+        return (variant){.st = pair_state(i / OPERATIONS), .first = &operations[i % OPERATIONS]};
+    }
+    return (variant){.geometry = i / plain, .st = &states[at < STATES ? at : 0], .history = at < STATES ? 0 : at - STATES + 1};
+}
+
+static double seconds_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* An operation's variants are one worker's, so that it knows which of them begin alike. They are in the plan's order, but
+ * for a run of limited time, which takes them from all over the plan. */
+static bool takes(const plan *p, unsigned op) {
+    return op % p->shards == p->shard && (!p->only || strstr(operations[op].name, p->only));
+}
 
 static void on_alarm(int signal) {
     (void)signal;
-    fprintf(stderr, "HUNG %s | %s %u | store %llu.%llu\n", now.op->name, now.st->name, now.history,
-            (unsigned long long)now.store, (unsigned long long)now.recovery);
+    fprintf(stderr, "HUNG %s | %s | store %llu.%llu\n", now.op->name, state_name(), (unsigned long long)now.store,
+            (unsigned long long)now.recovery);
     _exit(3);
 }
 
-static void work(board *b, const plan *p) {
-    stage_open(&A);
-    stage_open(&B);
-    stage_open(&C);
-    saved = malloc(stage_bytes(&A));
-    recovered = malloc(stage_bytes(&A));
-    uint8_t *blank = malloc(stage_bytes(&A));
-    memcpy(blank, A.s->base, stage_bytes(&A));
+static void work_on(board *b, const plan *p, unsigned op, double until) {
+    unsigned n = variants(p), step = p->seconds <= 0 ? 1 : n % 7919 ? 7919 : 7907; /* prime to n: each once */
+    for (unsigned i = 0; i < n && (p->seconds <= 0 || seconds_now() < until); i++) {
+        unsigned at = (unsigned)((uint64_t)i * step % n);
+        now = (trial){.op = &operations[op], .v = variant_of(p, at), .t = &b->t[(size_t)at * OPERATIONS + op]};
+        if (p->in && !strstr(state_name(), p->in)) continue;
+        alarm(300);
+        double from = seconds_now();
+        try_one();
+        now.t->seconds = (float)(seconds_now() - from);
+        now.t->done = true;
+    }
+}
+
+static void work(board *b, const plan *p, double from) {
     signal(SIGALRM, on_alarm);
     for (;;) {
-        uint32_t i = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED);
-        if (i >= FR_COUNTOF(operations) * variants(p)) break;
-        unsigned variant = i / (unsigned)FR_COUNTOF(operations);
-        now = (trial){.op = &operations[i % FR_COUNTOF(operations)], .t = &b->t[i], .st = &states[0]};
-        if (variant < FR_COUNTOF(states)) now.st = &states[variant];
-        else now.history = variant - (unsigned)FR_COUNTOF(states) + 1;
-        if (p->only && !strstr(now.op->name, p->only)) continue;
-        alarm(300);
-        try_one(blank);
-        now.t->done = true;
+        uint32_t op = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED);
+        if (op >= OPERATIONS) break;
+        double share = p->seconds * (op + 1) / OPERATIONS;
+        if (takes(p, op)) work_on(b, p, op, from + share);
     }
     exit(0);
 }
 
 static unsigned run_workers(board *b, const plan *p) {
     unsigned broken = 0;
+    double from = seconds_now();
     for (unsigned i = 0; i < p->jobs; i++) {
         fflush(NULL);
-        if (fork() == 0) work(b, p);
+        if (fork() == 0) work(b, p, from);
     }
     for (unsigned i = 0; i < p->jobs; i++) {
         int status;
@@ -458,67 +724,97 @@ static unsigned run_workers(board *b, const plan *p) {
 
 /* --- the table -------------------------------------------------------------------------------------------------------------- */
 
-static tally sum_of(const board *b, const plan *p, size_t op, unsigned *ran, unsigned *failed) {
-    tally sum = {0};
-    *ran = 0;
+typedef struct sums {
+    uint64_t stores, recoveries, ran, same, refused, failed;
+    double seconds;
+} sums;
+
+static void add(sums *to, const sums *s) {
+    to->stores += s->stores;
+    to->recoveries += s->recoveries;
+    to->ran += s->ran;
+    to->same += s->same;
+    to->refused += s->refused;
+    to->failed += s->failed;
+    to->seconds += s->seconds;
+}
+
+static sums sum_of(const board *b, const plan *p, unsigned op) {
+    sums sum = {0};
     for (unsigned v = 0; v < variants(p); v++) {
-        const tally *t = &b->t[v * FR_COUNTOF(operations) + op];
-        sum.stores += t->stores;
-        sum.recoveries += t->recoveries;
-        sum.fills += t->fills;
-        sum.refused += t->refused;
-        *ran += t->done;
-        *failed += t->failed > 0;
+        const tally *t = &b->t[(size_t)v * OPERATIONS + op];
+        sums one = {t->stores, t->recoveries, t->done && !t->same, t->same, t->refused, t->failed > 0, t->seconds};
+        add(&sum, &one);
     }
     return sum;
 }
 
-static unsigned print_table(const board *b, const plan *p, unsigned *passed) {
-    uint64_t all = 0, stores = 0;
-    unsigned failed = 0, silent = 0;
+static void print_row(const char *name, const sums *s) {
+    printf("%-28s | %6llu | %8llu | %15llu | %llu\n", name, (unsigned long long)s->ran, (unsigned long long)s->stores,
+           (unsigned long long)s->recoveries, (unsigned long long)(s->stores + s->recoveries));
+}
+
+/* Returns how many operations had no state at all. */
+static unsigned print_table(const board *b, const plan *p, sums *all, double *whole, double *hours) {
+    unsigned silent = 0;
     printf("%-28s | %6s | %8s | %15s | %s\n", "operation", "states", "stores", "recovery stores",
            "distinct (operation, state, store) triples");
-    for (size_t op = 0; op < FR_COUNTOF(operations); op++) {
-        unsigned ran, before = failed;
-        tally t = sum_of(b, p, op, &ran, &failed);
-        if (p->only && ran == 0) continue;
-        printf("%-28s | %6u | %8llu | %15llu | %llu\n", operations[op].name, ran, (unsigned long long)t.stores,
-               (unsigned long long)t.recoveries, (unsigned long long)(t.stores + t.recoveries));
-        *passed += ran - (failed - before);
-        stores += t.stores;
-        all += t.stores + t.recoveries;
-        silent += ran == 0;
+    for (unsigned op = 0; op < OPERATIONS; op++) {
+        if (!takes(p, op)) continue;
+        sums s = sum_of(b, p, op);
+        if (s.ran == 0) {
+            silent++;
+            continue;
+        }
+        print_row(operations[op].name, &s);
+        add(all, &s);
+        double part = (double)variants(p) / (double)(s.ran + s.same);
+        *whole += part * (double)(s.stores + s.recoveries);
+        *hours += part * s.seconds / 3600;
     }
-    printf("%zu operations, %u states, %llu stores, %llu recovery stores, %llu triples\n", FR_COUNTOF(operations), variants(p),
-           (unsigned long long)stores, (unsigned long long)(all - stores), (unsigned long long)all);
-    return failed + silent;
+    return silent;
 }
 
 static plan parse(int argc, char **argv) {
-    plan p = {.histories = 5, .jobs = 2};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    if (cores > 2) p.jobs = cores < 64 ? (unsigned)cores : 64;
+    plan p = {.histories = 3, .jobs = cores <= 2 ? 2 : cores < 64 ? (unsigned)cores : 64, .shards = 1};
+    const char *proof = getenv("FRIDGE_PROOF");
+    p.full = proof && *proof;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--full") == 0) p.histories = 600;
+        if (strcmp(argv[i], "--full") == 0) p.full = true;
         else if (strcmp(argv[i], "--quick") == 0) nested = false;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) p.only = argv[++i];
+        else if (strcmp(argv[i], "--in") == 0 && i + 1 < argc) p.in = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) p.jobs = (unsigned)atoi(argv[++i]);
-        else if (strcmp(argv[i], "--histories") == 0 && i + 1 < argc) p.histories = (unsigned)atoi(argv[++i]);
+        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) p.seconds = atof(argv[++i]);
+        else if (strcmp(argv[i], "--shard") == 0 && i + 1 < argc) sscanf(argv[++i], "%u/%u", &p.shard, &p.shards);
     }
+    if (p.full) p.histories = 100;
+    for (int i = 1; i + 1 < argc; i++)
+        if (strcmp(argv[i], "--histories") == 0) p.histories = (unsigned)atoi(argv[i + 1]);
+    if (p.shards == 0 || p.shard > p.shards || (p.shards > 1 && p.shard == 0)) {
+        fprintf(stderr, "--shard i/n: 1 <= i <= n\n");
+        exit(2);
+    }
+    p.shard = p.shard ? p.shard - 1 : 0;
     return p;
 }
 
 int main(int argc, char **argv) {
     plan p = parse(argc, argv);
-    size_t bytes = sizeof(board) + FR_COUNTOF(operations) * variants(&p) * sizeof(tally);
-    board *b = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    struct timespec from, to;
+    size_t bytes = sizeof(board) + (size_t)OPERATIONS * variants(&p) * sizeof(tally);
+    board *b = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    double from = seconds_now(), whole = 0, hours = 0;
+    sums all = {0};
     if (b == MAP_FAILED) return 2;
-    clock_gettime(CLOCK_MONOTONIC, &from);
-    unsigned broken = run_workers(b, &p), passed = 0;
-    unsigned failed = broken + print_table(b, &p, &passed);
-    clock_gettime(CLOCK_MONOTONIC, &to);
-    printf("%.1f s\n%u passed, %u failed\n", (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec), passed,
-           failed);
+    unsigned broken = run_workers(b, &p), silent = print_table(b, &p, &all, &whole, &hours);
+    uint64_t failed = all.failed + broken + silent;
+    printf("%u operations, %u variants of what came before, %llu distinct states of them (%llu more were alike, %llu refused),\n"
+           "%llu stores, %llu recovery stores, %llu triples\n",
+           OPERATIONS, variants(&p), (unsigned long long)all.ran, (unsigned long long)all.same, (unsigned long long)all.refused,
+           (unsigned long long)all.stores, (unsigned long long)all.recoveries, (unsigned long long)(all.stores + all.recoveries));
+    if (p.seconds > 0) printf("the whole would be %.0f triples in %.2f hours of one processor\n", whole, hours);
+    printf("%.1f s\n%llu passed, %llu failed\n", seconds_now() - from, (unsigned long long)(all.ran - all.failed),
+           (unsigned long long)failed);
     return failed ? 1 : 0;
 }

@@ -476,9 +476,10 @@ static span keep_name(const char *text) {
 
 static void open_stages(void) {
     static uint64_t counted[256];
-    stage_open(&W[0]);
-    stage_open(&W[1]);
-    stage_open(&R);
+    geometry geo = stage_geometry();
+    stage_open(&W[0], &geo);
+    stage_open(&W[1], &geo);
+    stage_open(&R, &geo);
     size_t bytes = stage_bytes(&R);
     blank = malloc(bytes);
     memcpy(blank, W[0].s->base, bytes);
