@@ -14,6 +14,9 @@ typedef struct stage {
     actor a;
 } stage;
 
+/* stage_proof: is the long version asked for (FRIDGE_PROOF=1)? Sanitizers, which take ten times as long, run the short one. */
+bool stage_proof(void);
+
 /* stage_geometry: layout_test with room for two heirs beside the processes of a script. */
 geometry stage_geometry(void);
 
