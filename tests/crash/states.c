@@ -249,6 +249,7 @@ fr_status states_word(actor *a, const span *w, size_t n, bool *known) {
     if (word_is(w[0], "NOW")) return a->now_ms = (uint64_t)one, FR_OK;
     if (word_is(w[0], "DB")) return a->db = (uint32_t)one, FR_OK;
     if (word_is(w[0], "STAT")) return stat_add(a->s, (unsigned)one, (uint64_t)two), FR_OK;
+    if (word_is(w[0], "DOORBELLS")) return segment_super(a->s)->doorbells = (uint64_t)one, FR_OK;
     if (word_is(w[0], "POLICY")) {
         segment_super(a->s)->shared_settings[SETTING_POLICY] = (uint64_t)one;
         segment_super(a->s)->shared_settings[SETTING_SAMPLES] = 5;
