@@ -20,9 +20,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = [*sorted((ROOT / "csrc" / "shm").glob("*.c")), *sorted((ROOT / "csrc" / "store").glob("*.c"))]
-REST = [*sorted((ROOT / "csrc" / "wire").glob("*.c")), *(ROOT / "csrc" / name for name in ("fridge.c", "hot.c", "hot_row.c"))]
-HARNESS = [ROOT / "tests" / "crash" / f"{name}.c" for name in ("enumerate", "script", "states", "doors", "dump", "harness")]
-FLAGS = ["-std=gnu11", "-fno-strict-aliasing", "-DFRIDGE_HOOKS", "-D_GNU_SOURCE", '-DFRIDGE_VERSION=""', '-DFRIDGE_FLAGS=""']
+REST = [
+    *sorted((ROOT / "csrc" / "wire").glob("*.c")),
+    *(ROOT / "csrc" / name for name in ("fridge.c", "hot.c", "hot_row.c")),
+]
+HARNESS = [
+    ROOT / "tests" / "crash" / f"{name}.c"
+    for name in ("enumerate", "trial", "script", "states", "doors", "dump", "harness")
+]
+FLAGS = [
+    "-std=gnu11",
+    "-fno-strict-aliasing",
+    "-DFRIDGE_HOOKS",
+    "-D_GNU_SOURCE",
+    '-DFRIDGE_VERSION=""',
+    '-DFRIDGE_FLAGS=""',
+]
 INCLUDES = [f"-I{ROOT / folder}" for folder in ("csrc", "tests/c", "tests/crash")]
 STORES = re.compile(r"\b(st8|cas4|cas16|fill|touch1|txn_put|txn_put_kind|txn_put_slow)\(")
 DAMAGE = "->damaged"  # the mark that a journal cannot be: no death leaves one, the fuzzer of segment files does
@@ -35,7 +48,9 @@ def build(folder: Path) -> Path:
     def compile_one(source: Path) -> Path:
         made = folder / f"{source.parent.name}_{source.stem}.o"
         how = ["-O0", "-g", "--coverage"] if source in ENGINE else ["-O1"]
-        subprocess.run(["gcc", *FLAGS, *wide, *how, *INCLUDES, "-c", str(source), "-o", str(made)], check=True, cwd=folder)
+        subprocess.run(
+            ["gcc", *FLAGS, *wide, *how, *INCLUDES, "-c", str(source), "-o", str(made)], check=True, cwd=folder
+        )
         return made
 
     with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
