@@ -394,8 +394,8 @@ static void note_legal(void) {
     if (look_as_reader(&C, &v) != FR_OK || look_at_rest(&C, &v) != FR_OK) return fail(&C, "unreadable at rest:", C.a.err.text);
     memcpy(v.listed, raw.listed, sizeof v.listed);
     v.raw = raw.core;
-    const view *last = &now.legal[now.legal_n - 1];
-    if (now.legal_n && same_at_rest(last, &v, 0) && digest_eq(last->raw, v.raw)) return;
+    const view *last = now.legal_n ? &now.legal[now.legal_n - 1] : NULL;
+    if (last && same_at_rest(last, &v, 0) && digest_eq(last->raw, v.raw)) return;
     if (now.legal_n == LEGAL_MAX) return fail(&C, "too many states between before and after", NULL);
     now.legal[now.legal_n++] = v;
 }
