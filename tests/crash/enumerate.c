@@ -65,7 +65,8 @@ static variant variant_of(const plan *p, unsigned i) {
         i -= geometries * plain;
         return (variant){.st = pair_state(i / operation_count), .first = &operations[i % operation_count]};
     }
-    return (variant){.geometry = i / plain, .st = &states[at < state_count ? at : 0], .history = at < state_count ? 0 : at - state_count + 1};
+    bool history = at >= state_count;
+    return (variant){.geometry = i / plain, .st = &states[history ? 0 : at], .history = history ? at - state_count + 1 : 0};
 }
 
 static double seconds_of(clockid_t clock) {

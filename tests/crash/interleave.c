@@ -6,8 +6,9 @@
  * history, both ways. At every position each reader program is run on the memory as it stands there: what somebody sees
  * who reads in no time. Then come the schedules: a reader starts at a random position, and at up to five of its loads
  * the memory moves on, by one store or by many. What it returns must be what an instantaneous reader sees at a position
- * between its start and its end. The mmap door's fast readers (fast.h) are programs, too. That one rule says that values were current during the read, that reads of several
- * keys are of one instant, that rows and hashes are whole. It must also end within a bounded number of loads, and never say
+ * between its start and its end. That one rule says that values were current during the read, that reads of several
+ * keys are of one instant, that rows and hashes are whole. The mmap door's fast readers (fast.h) are programs, too, and at
+ * each position must be told what the general ones are. It must also end within a bounded number of loads, and never say
  * Busy. Whether what is seen at rest positions is right at all is enumerate.c's business; here the sum of increments is
  * checked, and store_verify, when everybody has been recovered.
  *
@@ -17,7 +18,7 @@
  * LEAVES OUT: orders of a weak memory model (TSan and litmus tests), writers preempted by readers (readers store nothing).
  *
  *     FRIDGE_SEED=n interleave [--full] [--seconds n] [--jobs n] [--histories n]
- * --full, or FRIDGE_PROOF=1: half an hour. Otherwise 25 seconds, or until 22 million schedules were run.
+ * --full, or FRIDGE_PROOF=1: half an hour. Otherwise 25 seconds, and on until 22 million schedules were run.
  * A failure prints its seed: FRIDGE_SEED=that --jobs 1 --histories 1 repeats the history and its schedules.
  */
 #include <setjmp.h>
@@ -65,7 +66,8 @@ static const char *const operations[] = {
     "DEL " TREE, "TRASH 0 1000", "RENAME " TREE " " L, "HSET " HASH " f v*#", "HSET " HASH " f # g # h #", "HDEL " HASH " f",
     "HSET " HASH " long v*9#", "SET %0q0p0.9# 1", "SET %0q0p0.8# 1", "DEL %0q0p0.90", "FLUSHDB 0", "SWAPDB 0 1",
     "INCR " COUNTER " 1", "CADD " COUNTER " 1", "INCR " NUMBER " 1", "QINCR " NUMBER " 1",
-    "QSET " K " a*9", "QSET " K " b*9", "QSET " K1 " y*60", "QSET " K " #", "QSET " L " #", "QINCR " K " #", "QINCR " L " #", "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
+    "QSET " K " a*9", "QSET " K " b*9", "QSET " K1 " y*60", "QSET " K " #", "QSET " L " #", "QINCR " K " #", "QINCR " L " #",
+    "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
     "HSET t:a count # reset # note n#", "HSET t:a count #", "HINCR t:a count #", "HSET t:a reset # note m#", "DEL t:a",
     "HSET t:b count # reset #", "DEL t:b", "EXPIRE t:a 9#", "EXEC HSET t:a count # reset # | HSET t:b count # reset #",
     "QADD t:a count #", "QADD t:a reset -#", "QADD t:b count #",
@@ -352,8 +354,10 @@ static fr_status read_program(size_t r, digest *d, FILE *out) {
     fr_hook = on_load;
     fr_status status = r < GENERAL ? dump_keys(&R.a, names[r], name_count[r], d, out) : fast_read(&fast[r - GENERAL], &R.a, d);
     fr_hook = NULL;
-    if (out && r >= GENERAL) fprintf(out, "  %s %s: %016llx\n", fast_programs[r - GENERAL].name,
-                                     fast_programs[r - GENERAL].field ? fast_programs[r - GENERAL].field : "", (unsigned long long)d->a);
+    if (out && r >= GENERAL) {
+        const fast_program *p = &fast_programs[r - GENERAL];
+        fprintf(out, "  %s %s: %016llx\n", p->name, p->field ? p->field : "", (unsigned long long)d->a);
+    }
     return status;
 }
 
@@ -545,7 +549,8 @@ static void work(board *b, const options *o, unsigned job) {
 static options parse(int argc, char **argv) {
     const char *from = getenv("FRIDGE_SEED");
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    options o = {.seconds = 25, .least = 22000000, .jobs = cores > 2 ? (unsigned)cores : 2, .seed = from ? strtoull(from, NULL, 10) : 1};
+    options o = {.seconds = 25, .least = 22000000, .jobs = cores > 2 ? (unsigned)cores : 2};
+    o.seed = from ? strtoull(from, NULL, 10) : 1;
     if (stage_proof()) o.seconds = 1800;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) o.seconds = 1800;
@@ -584,7 +589,8 @@ int main(int argc, char **argv) {
     }
     board s = sum(b, o.jobs);
     double took = seconds_now() - from;
-    printf("seed %llu: %llu schedules (%.0f a second), %llu of them of fast readers, over %llu histories of %llu stores; %llu loads, %llu preemptions,\n"
+    printf("seed %llu: %llu schedules (%.0f a second), %llu of them of fast readers, over %llu histories of %llu stores;\n"
+           "%llu loads, %llu preemptions,\n"
            "%llu deaths, %llu operations inside another, %llu refused, %llu in a straight line, of which %llu had to leave it\n",
            (unsigned long long)o.seed, (unsigned long long)s.schedules, (double)s.schedules / took, (unsigned long long)s.fast,
            (unsigned long long)s.histories,

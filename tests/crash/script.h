@@ -4,10 +4,11 @@
  * name (from 0) whose key lies in stripe 0, `%0q1.3` in quad 1 of it too, `%0q1p0.3` and whose hash prefix begins with
  * bit 0; `%*` means any stripe. Everything is deterministic: names, clock (NOW) and secret.
  *
- * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v|SAME (by version)]..., INCR k n, INCRF k x, INCREX k n low high, APPEND k v,
- *   SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new, EXPIRE k at [NX|XX|GT|LT], PERSIST k, RENAME a b, RENAMENX a b, COPY a b,
- *   COPYNX a b, MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
- *   SWAPDB a b, COPEN k n, TRASH stripe limit, and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
+ * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v|SAME (by version)]..., INCR k n, INCRF k x,
+ *   INCREX k n low high, APPEND k v, SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new,
+ *   EXPIRE k at [NX|XX|GT|LT], PERSIST k, RENAME a b, RENAMENX a b, COPY a b, COPYNX a b, MOVE k db, MSET k v...,
+ *   HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL, SWAPDB a b,
+ *   COPEN k n, TRASH stripe limit, and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
  *   (columns by number); EXEC a | b | c runs several in one.
  * Other doors:           QSET k v, QINCR k n, QADD row column n: in a straight line (quick.h), or, where that says no, as
  *   its callers do: by the general call; RESP words | words...: by a session; SYSSET name [v], SYSADD name n, SYSHSET name f v,
@@ -15,11 +16,10 @@
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, WALL, REGISTER, LEAVE, REAP, GROW,
  *   REPAIR, EXPECT k v
- * Of the harness:        NOW ms, DB n, POLICY n, DOORBELLS n (waiters), FILLQUAD stripe quad left bit, FILLSLABS stripe, FILLPOOL left,
- *   FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n,
- *   SHRINK (the file ends soon), EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong),
- *   SETWALL (the wall clock was stepped),
- *   FORGET (a new process, while the old one's slot stays its), GHOST slot n command (somebody else dies in mid-write: before
+ * Of the harness:        NOW ms, DB n, POLICY n, DOORBELLS n (waiters), FILLQUAD stripe quad left bit, FILLSLABS stripe,
+ *   FILLPOOL left, FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, SHRINK (the file ends soon),
+ *   EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong), SETWALL (the wall clock was
+ *   stepped), FORGET (a new process, while the old one's slot stays its), GHOST slot n command (somebody else dies in mid-write: before
  *   its n-th store, or with +n before the n-th after its commit)
  */
 #ifndef FRIDGE_TESTS_SCRIPT_H

@@ -72,6 +72,7 @@ def counts(folder: Path, source: Path) -> dict[int, int]:
     return ran
 
 
+@pytest.mark.timeout(900)  # half a minute of a processor, and other tests may want it, too
 @pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("gcov")), reason="line counters need gcc and gcov")
 def test_every_line_that_stores_is_killed(tmp_path: Path) -> None:
     program = build(tmp_path)

@@ -268,7 +268,10 @@ static bool settled(stage *g, unsigned from, unsigned but, unsigned *at) {
     fr_status status = look_at_rest(g, &v);
     if (status != FR_OK) return fail(g, "unreadable after recovery:", g->a.err.text), false;
     *at = legal_rest(&v, from, but);
-    if (*at < now.legal_n) return whole_outside(g) && ((now.miscounted && (now.legal_n == 1 || *at + 1 < now.legal_n)) || verified(g, "verify after recovery:"));
+    if (*at < now.legal_n) {
+        bool mended = !now.miscounted || (now.legal_n > 1 && *at + 1 == now.legal_n);
+        return whole_outside(g) && (!mended || verified(g, "verify after recovery:"));
+    }
     fail(g, legal_rest(&v, 0, but) < now.legal_n ? "recovery went back in time" : "recovery made a state that never was", NULL);
     return false;
 }
@@ -318,9 +321,11 @@ static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size
     unsigned dead = now.dead | 1u << HEIR;
     bool ok = read_only(&C, now.reader_at, dead, &at);
     stage_become(&C, SECOND, dead);
-    if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead)) fail(&C, "a reader saw more than was recovered", NULL);
+    if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead))
+        fail(&C, "a reader saw more than was recovered", NULL);
     recover_all(&C, dead, "recovery of a recovery failed:");
-    if (settled(&C, now.target, dead | 1u << SECOND, &at) && at != now.target) fail(&C, "recovery of a recovery found something else", NULL);
+    if (settled(&C, now.target, dead | 1u << SECOND, &at) && at != now.target)
+        fail(&C, "recovery of a recovery found something else", NULL);
     if (stage_folded(&C) != now.counted) fail(&C, "recovery of a recovery lost or doubled statistics", NULL);
     fr_hook = on_recovery;
 }
@@ -541,7 +546,8 @@ static void check_runs(fr_status first, fr_status second) {
     stage_fresh(&C);
     C.a.now_ms = A.a.now_ms;
     unsigned but = stage_dead(&A) | 1u << SECOND;
-    if (look_at_rest(&C, &v) != FR_OK || !same_at_rest(&now.legal[now.legal_n - 1], &v, but)) fail(&A, "the second run ended elsewhere", NULL);
+    if (look_at_rest(&C, &v) != FR_OK || !same_at_rest(&now.legal[now.legal_n - 1], &v, but))
+        fail(&A, "the second run ended elsewhere", NULL);
 }
 
 void trial_run(const operation *op, variant v, bool nested, tally *t) {
