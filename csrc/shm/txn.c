@@ -56,7 +56,7 @@ void txn_end(txn *t) {
 
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
-    t->multi = t->failed = t->shrinks = false;
+    t->multi = t->failed = t->repeats = t->shrinks = false;
     t->n = t->reads = t->pools = t->wakes = 0;
     t->bloom = 0;
     t->now_ms = now_ms;
@@ -449,17 +449,35 @@ static fr_status spill(txn *t, stripe *st) {
     return FR_OK;
 }
 
+/* A short write set in which words may stand twice: the last value of each moves to the place of its first record, so that
+ * version words keep their order. Longer ones are left alone: their size is not in the words that they repeat. */
+static void merge_repeats(txn *t) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        uint32_t at = 0;
+        while (at < n && t->rec[at].target != t->rec[i].target) at++;
+        t->rec[at] = t->rec[i];
+        n += at == n;
+    }
+    t->n = n;
+}
+
+/* Where an odd seq sends its readers: mostly where it already says. */
+static void point_coord(stripe *st, uint32_t lowest) {
+    if (st->coord != lowest) st8(&st->coord, lowest);
+}
+
 static void make_seq_odd(txn *t) {
     uint32_t limit = t->s->g.stripes;
     if (t->held.count == 1) {
         stripe *st = segment_stripe(t->s, t->lowest);
-        st8(&st->coord, t->lowest);
+        point_coord(st, t->lowest);
         st8(&st->seq, st->seq + 1);
         return;
     }
     FOR_STRIPES(i, &t->held, limit) {
         stripe *st = segment_stripe(t->s, i);
-        st8(&st->coord, t->lowest);
+        point_coord(st, t->lowest);
         st8(&st->seq, st->seq + 1);
     }
 }
@@ -539,6 +557,7 @@ static void notify(txn *t) {
 static fr_status commit_writes(txn *t) {
     stripe *st = segment_stripe(t->s, t->lowest);
     uint64_t committed;
+    if (t->repeats && t->n <= TXN_INLINE) merge_repeats(t);
     fr_status status = t->failed ? FR_OOM : write_journal(t, st, &committed);
     if (status != FR_OK) return status;
     if (t->held.count > 1 || t->wakes > 1) t->multi = true; /* several stripes, or several keys of one */
