@@ -81,13 +81,18 @@ uint64_t index_next(txn *t, probe *p, uint64_t *slot_off) {
 
 /* --- insertion and splits ------------------------------------------------------------------------------------------ */
 
+/* With so few free slots left in a quad an insertion with little else to store doubles a directory that will have to be:
+ * several chances, of which few miss. A segment is split with its last slot. */
+#define LEFT_MAX 4u
+#define LEFT_DOUBLE 3u
+
 /* What an insertion found out about the segment of its prefix. */
 typedef struct spot {
     uint64_t root, page;
     uint32_t i;           /* its directory entry */
     unsigned depth;       /* of the segment */
     uint64_t at;          /* a slot of the quad that is empty, or whose key has moved away in a split; 0: none */
-    unsigned left;        /* how many more there are; beyond 1 nobody counts */
+    unsigned left;        /* how many more there are, up to LEFT_MAX */
 } spot;
 
 static bool is_free(uint64_t word, const spot *sp) {
@@ -98,7 +103,7 @@ static bool is_free(uint64_t word, const spot *sp) {
 static void find_room(txn *t, uint64_t quad, uint32_t start, spot *sp) {
     sp->at = 0;
     sp->left = 0;
-    for (uint32_t i = 0; i < QUAD_SLOTS && sp->left < 2; i++) {
+    for (uint32_t i = 0; i < QUAD_SLOTS && sp->left < LEFT_MAX; i++) {
         uint64_t at = quad + ((i >> 3) ^ start) * BUCKET_BYTES + (i & 7) * 8;
         if (!is_free(txn_ld(t, at), sp)) continue;
         if (sp->at) sp->left++;
@@ -117,20 +122,22 @@ static bool find_spot(txn *t, uint64_t root_off, uint32_t tag, spot *sp) {
     return true;
 }
 
-/* Readers of an index in a stripe learn from the stripe's seq that its shape has changed; those of a tree from its
- * header's version, which every write to the tree makes odd. */
+/* What readers must not mix, a directory before and after a split or a move, is told to those of an index in a stripe by
+ * the stripe's seq, to those of a tree by its header's version, which every write to the tree makes odd. */
 static void reshaped(txn *t, uint64_t root_off) {
-    if (root_off < t->s->l.data) t->multi = true;
+    if (root_off < t->s->l.data) txn_step_seq(t, (uint32_t)((root_off - t->s->l.latches) / t->s->l.stripe_bytes));
 }
 
-/* A zeroed page that nobody reaches yet. */
-static fr_status new_page(txn *t, uint64_t *off) {
-    fr_status status = pool_take(t, 1, off);
+/* An index of one key: a page that nobody reaches yet, and the root as the one visible word. */
+static fr_status first_page(txn *t, uint64_t root_off, uint64_t slot) {
+    uint64_t page, at = quad_of(t->s, SLOT_TAG(slot)) * QUAD_BYTES + bucket_of(SLOT_TAG(slot)) * BUCKET_BYTES;
+    fr_status status = pool_take(t, 1, &page);
     if (status != FR_OK) return status;
-    fill_begin(SEG_AT(t->s, *off, void), t->s->g.page_size);
+    fill_begin(SEG_AT(t->s, page, void), t->s->g.page_size);
     for (uint32_t i = 0; i < t->s->g.page_size; i += 8) {
-        __atomic_store_n(SEG_AT(t->s, *off + i, uint64_t), 0, __ATOMIC_RELEASE);
+        __atomic_store_n(SEG_AT(t->s, page + i, uint64_t), i == at ? slot : 0, __ATOMIC_RELEASE);
     }
+    txn_put(t, root_off, WORD_MAKE(page, 0));
     return FR_OK;
 }
 
@@ -154,7 +161,9 @@ static fr_status double_directory(txn *t, uint64_t root_off, uint32_t but, uint6
         __atomic_store_n(SEG_AT(t->s, dir + i * 8, uint64_t), entry, __ATOMIC_RELEASE);
     }
     txn_put(t, root_off, WORD_MAKE(dir, depth + 1));
-    return moves && depth ? pool_give(t, old, directory_pages(t->s, depth)) : FR_OK;
+    if (!moves || depth == 0) return FR_OK;
+    reshaped(t, root_off);
+    return pool_give(t, old, directory_pages(t->s, depth));
 }
 
 /* Copies to an unpublished page what of `from` belongs to entries with the bit of `depth` set, each word to its own place;
@@ -175,26 +184,26 @@ static fr_status split(txn *t, uint64_t root_off, const spot *sp) {
     if (sp->depth == INDEX_PREFIX_BITS) return FR_INDEXFULL;
     fr_status status = pool_take(t, 1, &high);
     if (status != FR_OK) return status;
+    bool lone = sp->depth == WORD_DEPTH(sp->root);
     uint32_t step = UINT32_C(1) << sp->depth, upper = (sp->i & (step - 1)) | step;
     copy_upper(t, sp->page, upper, sp->depth, high);
-    reshaped(t, root_off);
-    if (sp->depth == WORD_DEPTH(sp->root)) return double_directory(t, root_off, upper, WORD_MAKE(high, 0));
-    for (uint64_t i = upper; i < UINT64_C(1) << WORD_DEPTH(sp->root); i += 2 * (uint64_t)step) {
+    if (lone) status = double_directory(t, root_off, upper, WORD_MAKE(high, 0));
+    for (uint64_t i = upper; !lone && i < UINT64_C(1) << WORD_DEPTH(sp->root); i += 2 * (uint64_t)step) {
         txn_put(t, WORD_OFF(sp->root) + i * 8, WORD_MAKE(high, 0));
     }
-    return FR_OK;
+    reshaped(t, root_off);
+    return status;
 }
 
 /* May this insertion do the next one's work as well? When it has only little to store itself: a record for its block, and
  * one that counts it or a version; it took no page and is no part of something greater. */
 static bool has_little(const txn *t) { return t->n <= 2 && !t->pools && !t->multi; }
 
-/* What the next insertion here would have to do is done by this one if that has less to do: a directory is doubled while
- * there is still room for one key, a segment split when its last slot is taken. So no insertion pays for all at once. */
+/* What a later insertion here would have to do is done by this one if it has less to do: so none pays for all at once. */
 static fr_status prepare(txn *t, uint64_t root_off, const spot *sp, bool *moved) {
     bool lone = sp->depth == WORD_DEPTH(sp->root);
     *moved = false;
-    if (sp->left > 1 || !has_little(t)) return FR_OK;
+    if (sp->left > LEFT_DOUBLE || !has_little(t)) return FR_OK;
     if (lone) return double_directory(t, root_off, 0, 0);
     if (sp->left) return FR_OK;
     *moved = true;
@@ -207,13 +216,7 @@ static bool only_early(fr_status status) { return status == FR_GROW || status ==
 fr_status index_insert(txn *t, uint64_t root_off, uint32_t stripe, uint64_t slot) {
     uint32_t tag = SLOT_TAG(slot);
     spot sp;
-    if (txn_ld(t, root_off) == 0) {
-        uint64_t page;
-        fr_status status = new_page(t, &page);
-        if (status != FR_OK) return status;
-        txn_put(t, root_off, WORD_MAKE(page, 0));
-        reshaped(t, root_off);
-    }
+    if (txn_ld(t, root_off) == 0) return first_page(t, root_off, slot);
     bool early = true;
     for (unsigned attempt = 0; attempt <= INDEX_PREFIX_BITS + 1; attempt++) {
         bool moved = false;

@@ -16,8 +16,8 @@
  *  - Because entries are numbered by low bits, a directory doubles by repeating itself: in place, behind the words that
  *    count, as long as its pages have room; then into a run of twice as many.
  *  - An insertion that has little else to store does this in advance (index_insert).
- * A split is shown to readers by the stripe's seq (the caller's transaction becomes `multi`), or, of an index in a block,
- * by that block's version, which the caller makes odd. Nothing ever rehashes the whole index.
+ * A split is shown to readers by the stripe's seq (txn_step_seq), or, of an index in a block, by that block's version,
+ * which the caller makes odd. Nothing ever rehashes the whole index.
  *
  * Ordering guarantees
  * A. A reader under a guard that holds has seen every key that was there from its txn_enter to the guard's check.

@@ -77,6 +77,7 @@ typedef struct txn {
     enum txn_mode mode;
     bool multi;           /* several visible words */
     bool failed;          /* a record could not be kept: txn_commit refuses */
+    bool stepped;         /* holds a record of txn_step_seq */
     bool repeats;         /* perhaps a word was put twice: one record of each is enough */
     bool shrinks;         /* a deletion in all but name (HDEL, EXPIRE): may use the pages kept for journals */
     uint32_t n, cap;      /* write set */
@@ -193,6 +194,12 @@ static inline uint64_t txn_version(txn *t, uint32_t number) {
     st8(&st->clock, v);
     return v;
 }
+
+/* txn_step_seq lets readers that went into a stripe before notice words that only lead to others (an index's directory): its
+ * seq becomes the next even number, after the words put before and before those put after. What is put before must leave
+ * to readers who do not know of it what they find. A transaction with several visible words needs none: it becomes, or
+ * is already, `multi`, which steps the seq anyway. */
+void txn_step_seq(txn *t, uint32_t number);
 
 /* txn_freeze names a counter cell as this transaction's and freezes it; *seen is what it held. */
 fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen);

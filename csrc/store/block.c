@@ -348,7 +348,8 @@ fr_status block_write(txn *t, uint32_t stripe, const draft *d, uint64_t *slot) {
     fill_begin(block, n);
     put_head(block, meta, d);
     put_body(block, meta, d);
-    st8(SEG_AT(t->s, off, uint64_t), version); /* last: txn.h, READER */
+    if (d->kind == KIND_FIELD) put_word(block, version); /* whoever reads a field validates its tree's version too */
+    else st8(SEG_AT(t->s, off, uint64_t), version);      /* last: txn.h, READER */
     *slot = SLOT_MAKE(d->tag, class, off);
     return FR_OK;
 }

@@ -107,7 +107,8 @@ typedef struct draft {
     size_t part_count;
 } draft;
 
-/* block_write takes a block of `stripe`, writes the draft, its version last, in two stores, and returns the slot word. Nothing reaches it until the caller puts that word somewhere. Bodies that no run of pages can hold in one piece go
+/* block_write takes a block of `stripe`, writes the draft, its version last, in two stores (a field in one, for its readers
+ * go by its tree's version), and returns the slot word. Nothing reaches it until the caller puts that word somewhere. Bodies that no run of pages can hold in one piece go
  * to extents (KIND_STRING and KIND_FIELD only). FR_GROW, FR_OOM, FR_TOOLONG. */
 fr_status block_write(txn *t, uint32_t stripe, const draft *d, uint64_t *slot);
 

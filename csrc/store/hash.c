@@ -302,7 +302,7 @@ static fr_status edit_close(store *st, txn *t, edit *ed) {
     if ((ed->is_tree ? ed->tr.count : ed->p.fields) == 0) return key_delete(st, t, ed->k, &existed);
     if (!ed->is_tree) return packed_close(st, t, ed);
     tree_close(t, &ed->tr);
-    key_changed(t, ed->k);
+    if (!ed->tr.fresh) key_changed(t, ed->k); /* key_put has asked for it already */
     return FR_OK;
 }
 

@@ -57,10 +57,11 @@ static draft header_draft(const key *k, uint64_t expiry, const span *body) {
                    .reserve_expiry = true, .name = k->name, .parts = body, .part_count = 1};
 }
 
-/* header_write makes a tree for k in k's stripe; nothing names it yet. */
-static fr_status header_write(txn *t, const key *k, uint64_t expiry, tree_body body, uint64_t *slot, tree *tr) {
+/* header_write makes a tree for k in k's stripe; nothing names it yet. version: 0 for a fresh one. */
+static fr_status header_write(txn *t, const key *k, uint64_t expiry, tree_body body, uint64_t version, uint64_t *slot, tree *tr) {
     span bytes = {(const char *)&body, sizeof body};
     draft d = header_draft(k, expiry, &bytes);
+    d.version = version;
     fr_status status = block_write(t, k->stripe, &d, slot);
     if (status != FR_OK) return status;
     uint64_t off = SLOT_OFF(*slot);
@@ -72,7 +73,7 @@ static fr_status header_write(txn *t, const key *k, uint64_t expiry, tree_body b
 
 fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr) {
     uint64_t slot, expiry = f->exists ? f->expiry : NO_EXPIRY;
-    fr_status status = header_write(t, k, expiry, (tree_body){.home = k->stripe}, &slot, tr);
+    fr_status status = header_write(t, k, expiry, (tree_body){.home = k->stripe}, 0, &slot, tr);
     return status == FR_OK ? key_put(st, t, k, f, slot, expiry) : status;
 }
 
@@ -238,8 +239,7 @@ static fr_status build_class(txn *t, uint32_t stripe, plan *p, unsigned class, u
     return FR_OK;
 }
 
-static fr_status build_image(txn *t, const key *k, plan *p, char *image, uint64_t run, uint64_t *root) {
-    uint64_t version = txn_version(t, k->stripe);
+static fr_status build_image(txn *t, const key *k, plan *p, uint64_t version, char *image, uint64_t run, uint64_t *root) {
     uint32_t first = p->index_pages;
     for (unsigned c = 0; c < SIZE_CLASSES; c++) {
         if (p->of_class[c] == 0) continue;
@@ -253,13 +253,13 @@ static fr_status build_image(txn *t, const key *k, plan *p, char *image, uint64_
 
 static fr_status build_planned(store *st, txn *t, const key *k, const found *f, plan *p, char *image, tree *tr) {
     uint64_t home = k->stripe | (tr->over ? OVER_BIT : 0);
-    uint64_t run, root, slot, expiry = f->exists ? f->expiry : NO_EXPIRY;
+    uint64_t run, root, slot, version = txn_version(t, k->stripe), expiry = f->exists ? f->expiry : NO_EXPIRY;
     size_t bytes = (size_t)p->pages * t->s->g.page_size;
     fr_status status = pool_take(t, p->pages, &run);
-    if (status == FR_OK) status = build_image(t, k, p, image, run, &root);
+    if (status == FR_OK) status = build_image(t, k, p, version, image, run, &root);
     if (status != FR_OK) return status;
     fill(SEG_AT(t->s, run, void), image, bytes);
-    status = header_write(t, k, expiry, (tree_body){.root = root, .count = p->n, .home = home}, &slot, tr);
+    status = header_write(t, k, expiry, (tree_body){.root = root, .count = p->n, .home = home}, version, &slot, tr);
     return status == FR_OK ? key_put(st, t, k, f, slot, expiry) : status;
 }
 
@@ -384,7 +384,7 @@ fr_status tree_copy(txn *t, uint64_t off, uint64_t meta, const key *to, uint64_t
     tree from, copy;
     uint64_t slots[QUAD_SLOTS], offs[QUAD_SLOTS], cursor = 0;
     fr_status status = tree_open(t, NO_STRIPE, off, meta, &from);
-    if (status == FR_OK) status = header_write(t, to, expiry, (tree_body){.home = to->stripe}, slot, &copy);
+    if (status == FR_OK) status = header_write(t, to, expiry, (tree_body){.home = to->stripe}, 0, slot, &copy);
     t->multi = true; /* its words follow the one that names it */
     while (status == FR_OK && cursor != UINT64_MAX) {
         index_walk(t, from.body + BODY_ROOT, &cursor, slots, offs);
