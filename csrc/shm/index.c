@@ -29,19 +29,17 @@ static uint64_t directory_bytes(const segment *s, unsigned depth) {
     return (UINT64_C(8) << depth) < s->g.page_size ? s->g.page_size : UINT64_C(8) << depth;
 }
 
-/* The directory entry for a prefix; for depth 0 the root word itself. *at: where it is. 0 when empty or unbelievable. */
-static uint64_t entry_for(txn *t, uint64_t root_off, uint32_t prefix, uint64_t *at) {
-    uint64_t root = txn_ld(t, root_off), off = WORD_OFF(root);
+/* The directory entry for a prefix; for depth 0 the root word itself. 0 when empty or unbelievable. */
+static uint64_t entry_for(txn *t, uint64_t root, uint32_t prefix) {
+    uint64_t off = WORD_OFF(root);
     unsigned depth = WORD_DEPTH(root);
-    *at = root_off;
     if (depth == 0 || root == 0) return root;
     if (depth > INDEX_PREFIX_BITS || !segment_holds(t->s, off, UINT64_C(8) << depth)) return 0;
-    *at = off + (uint64_t)(prefix & LOW_BITS(depth)) * 8;
-    return txn_ld(t, *at);
+    return txn_ld(t, off + (uint64_t)(prefix & LOW_BITS(depth)) * 8);
 }
 
 /* How many low bits of their prefixes the keys of entry i's segment share: no entry says so, but those that name it do.
- * One load, or two: most segments have one entry or two. */
+ * One load, or two: most segments have one entry or two. The root is one in which entry_for has found an entry. */
 static unsigned depth_of(txn *t, uint64_t root, uint32_t i) {
     unsigned depth = WORD_DEPTH(root);
     uint64_t dir = WORD_OFF(root), entry = depth ? txn_ld(t, dir + i * UINT64_C(8)) : 0;
@@ -57,7 +55,7 @@ static uint64_t segment_at(txn *t, uint64_t entry) {
 /* --- search ------------------------------------------------------------------------------------------------------- */
 
 bool index_probe(txn *t, uint64_t root_off, uint32_t tag, probe *p) {
-    uint64_t at, seg = segment_at(t, entry_for(t, root_off, PREFIX(tag), &at));
+    uint64_t seg = segment_at(t, entry_for(t, txn_ld(t, root_off), PREFIX(tag)));
     p->quad = seg ? seg + quad_of(t->s, tag) * QUAD_BYTES : 0;
     p->tag = tag;
     p->start = bucket_of(tag);
@@ -290,7 +288,7 @@ void index_walk(txn *t, uint64_t root_off, uint64_t *cursor, uint64_t out[QUAD_S
         *cursor = UINT64_MAX;
         return;
     }
-    uint64_t at, root = txn_ld(t, root_off), seg = segment_at(t, entry_for(t, root_off, backward(place), &at));
+    uint64_t root = txn_ld(t, root_off), seg = segment_at(t, entry_for(t, root, backward(place)));
     if (!seg) {
         *cursor = UINT64_MAX;
         return;
@@ -359,11 +357,13 @@ static fr_status check_segment(segment *s, uint64_t seg, const spot *sp, fr_stat
 }
 
 /* How many low bits of i the entries share that name its segment; beyond the directory's depth if they are no set of
- * that kind. */
+ * that kind. The first of them looks at all, the others at the first. */
 static unsigned check_depth(const uint64_t *entries, unsigned global, uint32_t i) {
     unsigned depth = global;
     while (depth && entries[i ^ UINT32_C(1) << (depth - 1)] == entries[i]) depth--;
-    for (uint64_t j = i & LOW_BITS(depth); j < UINT64_C(1) << global; j += UINT64_C(1) << depth)
+    uint32_t first = i & LOW_BITS(depth);
+    if (entries[first] != entries[i]) return INDEX_PREFIX_BITS + 1;
+    for (uint64_t j = first; first == i && j < UINT64_C(1) << global; j += UINT64_C(1) << depth)
         if (entries[j] != entries[i]) return INDEX_PREFIX_BITS + 1;
     return depth;
 }
