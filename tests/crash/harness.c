@@ -33,6 +33,7 @@ void stage_fresh(stage *g) {
 void stage_load(stage *g, const void *from) {
     memcpy(g->s->base, from, stage_bytes(g));
     g->s->bound = segment_super(g->s)->size;
+    g->s->pool_hint = 0;
     stage_fresh(g);
 }
 
