@@ -181,7 +181,7 @@ fr_status pool_give(txn *t, uint64_t off, uint64_t pages) {
 
 /* --- blocks ------------------------------------------------------------------------------------------------------- */
 
-/* The list names the page before the commit does: its own words are nobody else's yet, and are no records. */
+/* Nobody reaches the page before the commit: its own words are no records, only the one that names it is. */
 fr_status heap_adopt(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t used, void *image) {
     uint64_t at = list_head_at(t->s, stripe, class), first = txn_ld(t, at);
     fr_status status = list_neighbour(t, stripe, class, first);
