@@ -6,9 +6,10 @@
  *   cas16   sequentially consistent compare-and-swap of a 16-byte counter cell
  *   touch1  relaxed store of one access byte
  *
- * fill() writes bytes into a block that nobody can reach yet; it is not one of the five, because until the commit
- * store no reader may believe what it wrote, and the block's odd version, stored before, and the even one, stored
- * after, order it against readers that hold a stale pointer to the block.
+ * fill() writes bytes into a block or page that nobody can reach yet; it is not one of the five, because until the
+ * commit store no reader may believe what it wrote. A reader that holds a stale pointer to a block finds it out from the
+ * block's version, which is stored after the fill and never repeats (txn.h, READER). fill_begin and fill_part are its
+ * two halves, for what is put together from pieces: one store of the hook, however many pieces.
  *
  * A kill leaves a prefix of the compiled store order, and the page cache keeps every retired store: no flushes.
  * Builds with FRIDGE_HOOKS call fr_hook before each access; the crash and interleaving harnesses live on it.
@@ -92,9 +93,14 @@ static inline void touch1(uint8_t *p, uint8_t v) {
     __atomic_store_n(p, v, __ATOMIC_RELAXED);
 }
 
-/* fill copies n bytes into an unreachable block. to is 8-aligned; bytes up to the next word may be overwritten. */
-static inline void fill(void *to, const void *from, size_t n) {
+/* fill_begin announces that the n bytes at `to`, an unreachable place, are about to be written by fill_part. */
+static inline void fill_begin(const void *to, size_t n) {
+    (void)to, (void)n;
     ACCESS_HOOK(ACCESS_FILL, to, n);
+}
+
+/* fill_part copies n bytes into such a place. to is 8-aligned; bytes up to the next word may be overwritten. */
+static inline void fill_part(void *to, const void *from, size_t n) {
 #ifdef FRIDGE_SAN
     const char *f = from;
     for (size_t i = 0; i < n; i += 8) {
@@ -106,6 +112,11 @@ static inline void fill(void *to, const void *from, size_t n) {
     memmove(to, from, n); /* a copy within a damaged segment can overlap */
     __atomic_thread_fence(__ATOMIC_RELEASE);
 #endif
+}
+
+static inline void fill(void *to, const void *from, size_t n) {
+    fill_begin(to, n);
+    fill_part(to, from, n);
 }
 
 /* copy_out copies n bytes that may be changing underneath; the caller validates before it believes them.

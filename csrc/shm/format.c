@@ -71,6 +71,9 @@ void format_segment(segment *s, superblock *sb, uint64_t size) {
         spaces[i + 1] = SPACE_MAKE(SPACE_DB, i);
     }
     for (uint64_t page = 0; page < s->l.data / s->g.page_size; page++) poolmap[page / 64] |= UINT64_C(1) << (page % 64);
-    for (uint32_t i = 0; i < s->l.latch_count; i++) segment_stripe(s, i)->clock = 2;
+    for (uint32_t i = 0; i < s->l.latch_count; i++) {
+        segment_stripe(s, i)->clock = 2;
+        segment_stripe(s, i)->coord = i; /* its own journal, as for most of its life */
+    }
     memcpy(s->base, sb, sizeof *sb);
 }

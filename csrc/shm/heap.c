@@ -6,7 +6,6 @@
 
 #define PAGE_MAGIC UINT64_C(0xf41d)
 #define PAGE_NEXT 8u
-#define PAGE_PREV 16u
 #define PAGE_BITS 24u
 #define PAGE_META(class, stripe, blocks)                                                                               \
     (PAGE_MAGIC | (uint64_t)(stripe) << 16 | (uint64_t)(class) << 32 | (uint64_t)(blocks) << 40)
@@ -59,40 +58,23 @@ static fr_status list_neighbour(txn *t, uint32_t stripe, unsigned class, uint64_
                     (unsigned long long)page);
 }
 
-static fr_status list_unlink(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
-    uint64_t next = txn_ld(t, page + PAGE_NEXT), prev = txn_ld(t, page + PAGE_PREV);
+/* Takes a page off its list; `link` is the word that names it: the list's head, or the next word of the page before it. */
+static fr_status list_unlink(txn *t, uint32_t stripe, unsigned class, uint64_t link, uint64_t page) {
+    uint64_t next = txn_ld(t, page + PAGE_NEXT);
     fr_status status = list_neighbour(t, stripe, class, next);
-    if (status == FR_OK) status = list_neighbour(t, stripe, class, prev);
-    if (status != FR_OK) return status;
-    txn_put(t, prev ? prev + PAGE_NEXT : list_head_at(t->s, stripe, class), next);
-    if (next) txn_put(t, next + PAGE_PREV, prev);
-    return FR_OK;
-}
-
-static fr_status list_push(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
-    uint64_t at = list_head_at(t->s, stripe, class), head = txn_ld(t, at);
-    fr_status status = list_neighbour(t, stripe, class, head);
-    if (status != FR_OK) return status;
-    txn_put(t, page + PAGE_NEXT, head);
-    txn_put(t, page + PAGE_PREV, 0);
-    if (head) txn_put(t, head + PAGE_PREV, page);
-    txn_put(t, at, page);
-    return FR_OK;
+    if (status == FR_OK) txn_put(t, link, next);
+    return status;
 }
 
 /* A page that was full goes behind the first one: as the first it would be full again with the next block, and a hash or
  * table whose values are replaced in turn would take it off the list and put it back each time. */
 static fr_status list_push_second(txn *t, uint32_t stripe, unsigned class, uint64_t page) {
-    uint64_t first = txn_ld(t, list_head_at(t->s, stripe, class));
-    if (first == 0) return list_push(t, stripe, class, page);
+    uint64_t link = list_head_at(t->s, stripe, class), first = txn_ld(t, link);
     fr_status status = list_neighbour(t, stripe, class, first);
     if (status != FR_OK) return status;
-    uint64_t next = txn_ld(t, first + PAGE_NEXT);
-    if ((status = list_neighbour(t, stripe, class, next)) != FR_OK) return status;
-    txn_put(t, page + PAGE_NEXT, next);
-    txn_put(t, page + PAGE_PREV, first);
-    txn_put(t, first + PAGE_NEXT, page);
-    if (next) txn_put(t, next + PAGE_PREV, page);
+    if (first) link = first + PAGE_NEXT;
+    txn_put(t, page + PAGE_NEXT, txn_ld(t, link));
+    txn_put(t, link, page);
     return FR_OK;
 }
 
@@ -111,11 +93,19 @@ static uint64_t pool_taken(txn *t, uint64_t page) {
     return txn_ever(t, pool_word_at(t->s, page));
 }
 
-/* The first run of `want` free pages in [from, to), or the longest one when `longest`; returns its length. */
-static uint64_t pool_search(txn *t, uint64_t from, uint64_t to, uint64_t want, bool longest, uint64_t *first) {
+/* Which runs a search is content with. */
+enum pool_need {
+    RUN_IN_A_WORD, /* of the length wanted and, if that is possible at all, within one word of poolmap: one store */
+    RUN_ANYWHERE,  /* of the length wanted */
+    RUN_LONGEST,   /* the longest there is, at most as long as wanted */
+};
+
+/* The first such run of free pages in [from, to); returns its length, 0 for none. */
+static uint64_t pool_search(txn *t, uint64_t from, uint64_t to, uint64_t want, enum pool_need need, uint64_t *first) {
     uint64_t best = 0, run = 0;
     for (uint64_t page = from; page < to; page++) {
         uint64_t taken = pool_taken(t, page) >> (page & 63);
+        if (need == RUN_IN_A_WORD && want <= 64 && (page & 63) == 0) run = 0;
         if (taken & 1) {
             if (taken == UINT64_MAX >> (page & 63)) page |= 63; /* the rest of the word is taken */
             run = 0;
@@ -127,7 +117,7 @@ static uint64_t pool_search(txn *t, uint64_t from, uint64_t to, uint64_t want, b
             if (best == want) return best;
         }
     }
-    return longest || best == want ? best : 0;
+    return need == RUN_LONGEST ? best : 0;
 }
 
 static void pool_mark(txn *t, uint64_t first, uint64_t pages, bool used) {
@@ -167,13 +157,13 @@ static fr_status pool_find(txn *t, uint64_t want, bool longest, uint64_t *off, u
     t->lacking = want;
     if (left == 0 || (want > left && !longest)) return FR_GROW;
     if (want > left) want = left;
-    uint64_t hint = ld8(&segment_super(s)->pool_hint);
-    if (hint < low || hint >= end) hint = low;
-    *got = pool_search(t, hint, end, want, false, &first);
-    if (*got < want) *got = pool_search(t, low, end, want, longest, &first);
+    uint64_t hint = s->pool_hint < low || s->pool_hint >= end ? low : s->pool_hint;
+    *got = pool_search(t, hint, end, want, RUN_IN_A_WORD, &first);
+    if (*got < want) *got = pool_search(t, low, end, want, RUN_IN_A_WORD, &first);
+    if (*got < want && want > 1) *got = pool_search(t, low, end, want, longest ? RUN_LONGEST : RUN_ANYWHERE, &first);
     if (*got == 0 || !segment_holds(s, first * s->g.page_size, *got * s->g.page_size)) return FR_GROW;
     pool_mark(t, first, *got, true);
-    st8(&segment_super(s)->pool_hint, first + *got);
+    s->pool_hint = first + *got;
     *off = first * s->g.page_size;
     return FR_OK;
 }
@@ -193,30 +183,39 @@ fr_status pool_give(txn *t, uint64_t off, uint64_t pages) {
     fr_status status = txn_pool(t, POOL_LATCHES);
     if (status != FR_OK) return status;
     pool_mark(t, off / t->s->g.page_size, pages, false);
-    st8(&segment_super(t->s)->pool_hint, off / t->s->g.page_size);
+    t->s->pool_hint = off / page_size;
     return FR_OK;
 }
 
 /* --- blocks ------------------------------------------------------------------------------------------------------- */
 
-/* A page for a class: unpublished, so its head is stored directly. */
-static fr_status page_make(txn *t, uint32_t stripe, unsigned class, uint64_t *page) {
-    segment *s = t->s;
-    fr_status status = pool_take(t, 1, page);
+/* Nobody reaches the page before the commit: its own words are no records, only the one that names it is. */
+fr_status heap_adopt(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t used, void *image) {
+    uint64_t at = list_head_at(t->s, stripe, class), first = txn_ld(t, at);
+    fr_status status = list_neighbour(t, stripe, class, first);
     if (status != FR_OK) return status;
-    uint64_t *head = SEG_AT(s, *page, uint64_t);
-    st8(&head[0], PAGE_META(class, stripe, s->l.class_blocks[class]));
-    st8(&head[3], 0);
-    st8(&head[4], 0);
-    return list_push(t, stripe, class, *page);
+    page_bits bits = bits_of(used);
+    uint64_t head[PAGE_HEAD / 8] = {PAGE_META(class, stripe, t->s->l.class_blocks[class]), first, 0, bits.word[0], bits.word[1]};
+    memcpy(image, head, sizeof head);
+    if (used < t->s->l.class_blocks[class]) txn_put(t, at, page);
+    return FR_OK;
 }
 
-/* Takes block i of a page that is on its list. */
-static fr_status block_take(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t i, page_bits view) {
+/* A page for a class, with its first block taken. */
+static fr_status page_make(txn *t, uint32_t stripe, unsigned class, uint64_t *page) {
+    uint64_t head[PAGE_HEAD / 8];
+    fr_status status = pool_take(t, 1, page);
+    if (status == FR_OK) status = heap_adopt(t, stripe, class, *page, 1, head);
+    if (status == FR_OK) fill(SEG_AT(t->s, *page, void), head, sizeof head);
+    return status;
+}
+
+/* Takes block i of the page that `link` names. */
+static fr_status block_take(txn *t, uint32_t stripe, unsigned class, uint64_t link, uint64_t page, uint32_t i, page_bits view) {
     uint32_t w = i / 64;
     view.word[w] |= UINT64_C(1) << (i & 63);
     txn_put(t, page + PAGE_BITS + w * 8, view.word[w]);
-    return FR_UNLIKELY(bits_full(view, t->s->l.class_blocks[class])) ? list_unlink(t, stripe, class, page) : FR_OK;
+    return FR_UNLIKELY(bits_full(view, t->s->l.class_blocks[class])) ? list_unlink(t, stripe, class, link, page) : FR_OK;
 }
 
 /* A block of this page that is free and was free all through the transaction, or -1. */
@@ -233,26 +232,24 @@ static int block_pick(txn *t, uint64_t page, uint32_t blocks, page_bits *view) {
 /* Pages ahead in the list can be full of blocks that this transaction freed; there are at most as many as it has records. */
 static fr_status slab_alloc(txn *t, uint32_t stripe, unsigned class, uint64_t *off) {
     segment *s = t->s;
-    uint32_t size = heap_class_size(s, class), blocks = s->l.class_blocks[class];
-    uint64_t page = txn_ld(t, list_head_at(s, stripe, class));
+    uint32_t blocks = s->l.class_blocks[class];
+    uint64_t link = list_head_at(s, stripe, class), page;
     page_bits view;
-    int i = -1;
-    for (uint32_t steps = 0; page && i < 0; steps++) {
+    for (uint32_t steps = 0; (page = txn_ld(t, link)) != 0; steps++) {
         if (steps > t->n + 1 || !page_believable(s, page, stripe, class)) {
             return txn_fail(t, FR_DAMAGED, "stripe %u: the list of pages of class %u leads to %llu", stripe, class,
                             (unsigned long long)page);
         }
-        i = block_pick(t, page, blocks, &view);
-        if (i < 0) page = txn_ld(t, page + PAGE_NEXT);
+        int i = block_pick(t, page, blocks, &view);
+        if (i >= 0) {
+            *off = page + heap_block_at(s, class, (uint32_t)i);
+            return block_take(t, stripe, class, link, page, (uint32_t)i, view);
+        }
+        link = page + PAGE_NEXT;
     }
-    if (i < 0) {
-        fr_status status = page_make(t, stripe, class, &page);
-        if (status != FR_OK) return status;
-        i = 0;
-        view = (page_bits){{0, 0}};
-    }
-    *off = page + PAGE_HEAD + (uint32_t)i * size;
-    return block_take(t, stripe, class, page, (uint32_t)i, view);
+    fr_status status = page_make(t, stripe, class, &page);
+    *off = page + PAGE_HEAD;
+    return status;
 }
 
 static uint64_t run_pages(const segment *s, size_t n) { return (n + s->g.page_size - 1) / s->g.page_size; }
@@ -290,18 +287,18 @@ fr_status heap_free(txn *t, uint32_t stripe, uint64_t off, unsigned class, size_
 /* Gives the free pages of one class back, up to *left. */
 static fr_status trim_class(txn *t, uint32_t stripe, unsigned class, unsigned *left) {
     segment *s = t->s;
-    uint64_t page = txn_ld(t, list_head_at(s, stripe, class));
-    for (uint64_t steps = 0; page && *left && steps < s->l.pages; steps++) {
+    uint64_t link = list_head_at(s, stripe, class), page;
+    for (uint64_t steps = 0; (page = txn_ld(t, link)) != 0 && *left && steps < s->l.pages; steps++) {
         if (!page_believable(s, page, stripe, class)) return txn_fail(t, FR_DAMAGED, "stripe %u: broken page list", stripe);
-        uint64_t next = txn_ld(t, page + PAGE_NEXT);
         page_bits view = view_bits(t, page);
-        if (view.word[0] == 0 && view.word[1] == 0) {
-            fr_status status = list_unlink(t, stripe, class, page);
-            if (status == FR_OK) status = pool_give(t, page, 1);
-            if (status != FR_OK) return status;
-            --*left;
+        if (view.word[0] || view.word[1]) {
+            link = page + PAGE_NEXT;
+            continue;
         }
-        page = next;
+        fr_status status = list_unlink(t, stripe, class, link, page);
+        if (status == FR_OK) status = pool_give(t, page, 1);
+        if (status != FR_OK) return status;
+        --*left;
     }
     return FR_OK;
 }
@@ -378,16 +375,13 @@ static fr_status finding(fr_error *err, const char *what, uint64_t off) {
     return err->status = FR_DAMAGED;
 }
 
-/* Which pages are on a partial list; also checks the links (invariant 2). */
+/* Which pages are on a partial list (invariant 2); none can be on it twice, for it would never end. */
 static fr_status check_list(segment *s, uint32_t stripe, unsigned class, uint8_t *listed, fr_error *err) {
-    uint64_t page = *SEG_AT(s, list_head_at(s, stripe, class), uint64_t), prev = 0;
+    uint64_t page = *SEG_AT(s, list_head_at(s, stripe, class), uint64_t);
     for (uint64_t steps = 0; page; steps++) {
         if (steps > s->l.pages || !page_believable(s, page, stripe, class)) return finding(err, "broken page list", page);
-        const uint64_t *head = SEG_AT(s, page, uint64_t);
-        if (head[PAGE_PREV / 8] != prev) return finding(err, "page list does not lead back", page);
         listed[page / s->g.page_size] = 1;
-        prev = page;
-        page = head[PAGE_NEXT / 8];
+        page = SEG_AT(s, page, uint64_t)[PAGE_NEXT / 8];
     }
     return FR_OK;
 }

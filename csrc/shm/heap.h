@@ -1,12 +1,13 @@
 /* heap.h - blocks inside the segment: pages from one pool, cut into blocks of size classes that belong to a stripe.
  *
  * PAGE POOL. One bit a page in poolmap, under the page pool latch. Runs of pages (index segments, directories, large
- * values, row arrays) are taken from it directly.
+ * values, row arrays) are taken from it directly; a run of up to 64 pages within one word of poolmap if there is any. Where
+ * the last search ended is kept by each process for itself: a hint in the segment would cost every page a store.
  *
  * SLAB PAGE. Byte map of its first 64 bytes, the rest is blocks:
  *     0  meta: PAGE_MAGIC:16 | stripe:16 | class:8 | blocks:8 | 0:16
- *     8  next page of the same stripe and class with a free block, or 0
- *    16  previous one, or 0 for the first
+ *     8  next page of the same stripe and class with a free block, or 0; of a page that is on no list: anything
+ *    16  unused
  *    24  bits[2]: bit i = block i in use
  *    40  unused
  * Slot word, by which a block is known everywhere: hash:26 | class:6 | offset/16:32 (64 GiB).
@@ -14,7 +15,8 @@
  * Invariants
  * 1. A set bit of a slab page means that exactly one slot word, root, descriptor or list of the same stripe names the
  *    block (heap_check against the callers' marks).
- * 2. The list stripe.partial[c] holds exactly the pages of that stripe and class with a clear bit; prev mirrors next.
+ * 2. The list stripe.partial[c] holds exactly the pages of that stripe and class with a clear bit. It leads one way: who
+ *    takes a page off it has come along it, and knows the word that names the page.
  * 3. A page is in use in poolmap if and only if it is metadata, a slab page, or part of a run that somebody names.
  * 4. Allocation never returns a block that this same transaction freed (txn.h, 3).
  *
@@ -56,6 +58,13 @@ fr_status pool_give(txn *t, uint64_t off, uint64_t pages);
 
 /* pool_take_some finds the longest run it can, at most `pages`, at least one: for extents. */
 fr_status pool_take_some(txn *t, uint64_t pages, uint64_t *off, uint64_t *got);
+
+/* heap_adopt makes a slab page of a page just taken from the pool, by writing its head into `image`, which the caller
+ * fills the page with: its first `used` blocks are in use. heap_block_at: where block i of a page lies. */
+fr_status heap_adopt(txn *t, uint32_t stripe, unsigned class, uint64_t page, uint32_t used, void *image);
+static inline uint64_t heap_block_at(const segment *s, unsigned class, uint32_t i) {
+    return PAGE_HEAD + (uint64_t)i * heap_class_size(s, class);
+}
 
 /* heap_trim returns up to `limit` wholly free slab pages of a stripe to the pool, in a transaction of its own. */
 fr_status heap_trim(segment *s, uint32_t stripe, uint64_t now_ms, uint64_t deadline_ms, unsigned limit,

@@ -30,7 +30,7 @@
 #include "shm/access.h"
 
 #define LAYOUT_MAGIC UINT64_C(0x0045474449524600) /* "\0FRIDGE\0" */
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 #define LAYOUT_MUTABLE 512u /* offset of the mutable half */
 
 #define DATABASES 16u   /* what SELECT knows */
@@ -94,13 +94,12 @@ typedef struct superblock {
     uint64_t wall_offset_ms;    /* wall clock = boot clock + this; stepped only when off by more than 2 ms */
     uint64_t db[DATABASES + 1]; /* logical database -> space id; under every stripe */
     uint64_t pool_used;         /* pages in use; under the page pool latch */
-    uint64_t pool_hint;         /* page where the last search ended; a hint, any value is harmless */
     uint64_t catalogue_version; /* changes whenever a table is declared or dropped; under every stripe */
     uint64_t settings_version;  /* changes with every CONFIG SET; under DB_SYSTEM's stripe */
     uint64_t shared_settings[8]; /* SETTING_*: what the engine itself obeys; plain words */
     uint64_t doorbells;         /* 1 once anybody has waited: until then writers skip the notify entries */
     uint64_t counter_epoch;     /* counters of another epoch are dead: FLUSHDB 0 steps it; under every stripe */
-    uint8_t pad1[1024 - LAYOUT_MUTABLE - 8 * (3 + DATABASES + 1 + 4 + 8 + 2)];
+    uint8_t pad1[1024 - LAYOUT_MUTABLE - 8 * (3 + DATABASES + 1 + 3 + 8 + 2)];
 } superblock;
 _Static_assert(offsetof(superblock, size) == LAYOUT_MUTABLE, "the mutable half starts at 512");
 _Static_assert(sizeof(superblock) == 1024, "superblock is 1 KiB");

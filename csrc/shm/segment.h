@@ -43,6 +43,7 @@ typedef struct segment {
     uint64_t secret[4];
     identity *me;
     uint64_t *stats;    /* this process's row of cells, or a private dummy while unregistered */
+    uint64_t pool_hint; /* page where this process's last search of the pool ended; under the page pool latch */
     uint32_t lost;      /* set by the SIGBUS handler: every call returns FR_LOST */
     bool readonly;
     bool beacon_pinned; /* false: the file system does not pin OFD locks by mappings, the descriptor stays open */

@@ -58,7 +58,7 @@ void txn_end(txn *t) {
 
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
-    t->multi = t->failed = t->shrinks = false;
+    t->multi = t->failed = t->stepped = t->repeats = t->shrinks = false;
     t->n = t->reads = t->pools = t->wakes = 0;
     t->lacking = 1;
     t->bloom = 0;
@@ -308,7 +308,7 @@ static bool walk_next(journal_walk *w, record *out) {
 /* Which words of a stripe travel in journals: not the latch, and not the journal itself. */
 static bool stripe_word_allowed(const segment *s, uint64_t off) {
     uint64_t at = (off - s->l.latches) % s->l.stripe_bytes;
-    return at == offsetof(stripe, trash) || at == offsetof(stripe, root) ||
+    return at == offsetof(stripe, trash) || at == offsetof(stripe, root) || at == offsetof(stripe, seq) ||
            (at >= offsetof(stripe, partial) && at < offsetof(stripe, intent));
 }
 
@@ -452,17 +452,60 @@ static fr_status spill(txn *t, stripe *st) {
     return FR_OK;
 }
 
+/* Records have moved within the write set: what the chain says of places is no longer so, and a journal that spills looks for
+ * pages that this very set does not take (found by the enumeration of "EXEC spilled to several pages" in a full quad). */
+static void shorten(txn *t, uint32_t n) {
+    t->n = n;
+    if (t->rec != t->inline_rec) chain_rebuild(t);
+}
+
+/* A short write set in which words may stand twice: the last value of each moves to the place of its first record, so that
+ * version words keep their order. Longer ones are left alone: their size is not in the words that they repeat. */
+static void merge_repeats(txn *t) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        uint32_t at = 0;
+        while (at < n && t->rec[at].target != t->rec[i].target) at++;
+        t->rec[at] = t->rec[i];
+        n += at == n;
+    }
+    shorten(t, n);
+}
+
+/* A second step would need a place of its own among the words. */
+void txn_step_seq(txn *t, uint32_t number) {
+    if (t->stepped) t->multi = true;
+    t->stepped = true;
+    txn_put(t, t->s->l.latches + number * t->s->l.stripe_bytes + offsetof(stripe, seq), segment_stripe(t->s, number)->seq + 2);
+}
+
+/* make_seq_odd and make_seq_even do it instead. */
+static void drop_step(txn *t) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < t->n; i++) {
+        uint64_t at = t->rec[i].target - t->s->l.latches;
+        bool step = at < t->s->g.stripes * t->s->l.stripe_bytes && at % t->s->l.stripe_bytes == offsetof(stripe, seq);
+        if (!step) t->rec[n++] = t->rec[i];
+    }
+    shorten(t, n);
+}
+
+/* Where an odd seq sends its readers: mostly where it already says. */
+static void point_coord(stripe *st, uint32_t lowest) {
+    if (st->coord != lowest) st8(&st->coord, lowest);
+}
+
 static void make_seq_odd(txn *t) {
     uint32_t limit = t->s->g.stripes;
     if (t->held.count == 1) {
         stripe *st = segment_stripe(t->s, t->lowest);
-        st8(&st->coord, t->lowest);
+        point_coord(st, t->lowest);
         st8(&st->seq, st->seq + 1);
         return;
     }
     FOR_STRIPES(i, &t->held, limit) {
         stripe *st = segment_stripe(t->s, i);
-        st8(&st->coord, t->lowest);
+        point_coord(st, t->lowest);
         st8(&st->seq, st->seq + 1);
     }
 }
@@ -546,9 +589,11 @@ static void notify(txn *t) {
 static fr_status commit_writes(txn *t) {
     stripe *st = segment_stripe(t->s, t->lowest);
     uint64_t committed;
+    if (t->held.count > 1 || t->wakes > 1) t->multi = true; /* several stripes, or several keys of one */
+    if (FR_UNLIKELY(t->stepped && t->multi)) drop_step(t);
+    if (t->repeats && t->n <= TXN_INLINE) merge_repeats(t);
     fr_status status = t->failed ? FR_OOM : write_journal(t, st, &committed);
     if (status != FR_OK) return status;
-    if (t->held.count > 1 || t->wakes > 1) t->multi = true; /* several stripes, or several keys of one */
     if (t->multi) make_seq_odd(t);
     st8(&st->jstate, committed); /* COMMIT */
     apply(t, t->rec, t->n);
@@ -562,15 +607,21 @@ static fr_status commit_writes(txn *t) {
 /* What a look-up for a tag would meet in a quad now: see txn_met. */
 static uint64_t quad_digest(txn *t, uint64_t quad, uint32_t tag) {
     uint64_t digest = 0;
-    if (quad && !segment_holds(t->s, quad, 256)) return 0; /* a hostile block of version 0 */
-    for (uint64_t i = 0; quad && i < 32; i++) {
+    if (!segment_holds(t->s, quad, 256)) return 0; /* a hostile block of version 0 */
+    for (uint64_t i = 0; i < 32; i++) {
         uint64_t word = txn_ld(t, quad + i * 8), off = (word & UINT64_C(0xffffffff)) << 4;
         if (word && word >> 38 == tag) digest += txn_met(word, i, segment_holds(t->s, off, 8) ? txn_ld(t, off) : 0);
     }
     return digest;
 }
 
+/* Absent because there was no index: there must be none still, for the first key of one does not step the seq. */
+static bool still_no_index(txn *t, uint32_t number) {
+    return txn_ld(t, t->s->l.latches + number * t->s->l.stripe_bytes + offsetof(stripe, root)) == 0;
+}
+
 static bool entry_holds(txn *t, const read_entry *e) {
+    if (e->version == 0 && e->slot_off == 0) return still_no_index(t, e->g.stripe);
     if (e->version == 0) return quad_digest(t, e->slot_off, (uint32_t)e->block) == e->slot;
     return txn_ld(t, e->slot_off) == e->slot && txn_ld(t, e->block) == e->version;
 }

@@ -1,7 +1,7 @@
 /* txn.h - transactions: the only way to change a segment, and the reader's way to see one.
  *
  * WRITER. begin takes the latches of a set of stripes in ascending order. The transaction then collects a write set:
- * {offset, value} words, appended and never edited; reads inside it see its own writes. New values go into free blocks
+ * {offset, value} words, appended and, until the commit merges those of one word, never edited; reads inside it see its own writes. New values go into free blocks
  * directly. commit writes the set as redo records into the journal of the lowest stripe held, makes ONE commit store
  * (jstate), applies the records, stores jstate again with n = 0, and drops the latches. Nothing is ever undone: dying
  * before the commit store leaves nothing, dying after it leaves a replay.
@@ -15,7 +15,10 @@
  * READER. Optimistic: a guard on each stripe it looks into, plain or overlaid loads, values copied out, and the read set
  * (slot word, block version, guard, for each key) validated at the end: passing means that all values held at one
  * instant, the instant validation began. A version passes only if it is even before the copy and unchanged after, and
- * the slot word is re-read before the version is: an image that was never committed cannot pass.
+ * the slot word is re-read before the version is: an image that was never committed cannot pass. A stale slot word may
+ * lead into a block that is being filled anew: its content is written first and its version last, without an odd one
+ * before. Whoever copied such a mixture read either the old version, which no later one repeats, or the new one, behind
+ * which the content was complete; and when he re-reads the slot word, it has changed, or the new version is there.
  *
  * Invariants
  * 1. Between two transactions of a stripe: jstate's n is 0, seq is even, intents is 0, every version reachable from
@@ -74,6 +77,8 @@ typedef struct txn {
     enum txn_mode mode;
     bool multi;           /* several visible words */
     bool failed;          /* a record could not be kept: txn_commit refuses */
+    bool stepped;         /* holds a record of txn_step_seq */
+    bool repeats;         /* perhaps a word was put twice: one record of each is enough */
     bool shrinks;         /* a deletion in all but name (HDEL, EXPIRE): may use the pages kept for journals */
     uint32_t n, cap;      /* write set */
     uint32_t lowest;      /* first stripe held; its journal is used */
@@ -175,8 +180,10 @@ static inline void txn_put_kind(txn *t, uint64_t off, uint64_t value, enum recor
         txn_put_slow(t, off | kind, value);
         return;
     }
+    uint64_t bit = txn_bloom_bit(off);
     t->rec[t->n++] = (record){off | kind, value};
-    t->bloom |= txn_bloom_bit(off);
+    t->repeats |= (t->bloom & bit) != 0;
+    t->bloom |= bit;
 }
 
 static inline void txn_put(txn *t, uint64_t off, uint64_t value) { txn_put_kind(t, off, value, RECORD_WORD); }
@@ -188,6 +195,12 @@ static inline uint64_t txn_version(txn *t, uint32_t number) {
     st8(&st->clock, v);
     return v;
 }
+
+/* txn_step_seq lets readers that went into a stripe before notice words that only lead to others (an index's directory): its
+ * seq becomes the next even number, after the words put before and before those put after. What is put before must leave
+ * to readers who do not know of it what they find. A transaction with several visible words needs none: it becomes, or
+ * is already, `multi`, which steps the seq anyway. */
+void txn_step_seq(txn *t, uint32_t number);
 
 /* txn_freeze names a counter cell as this transaction's and freezes it; *seen is what it held. Each stripe that is held has
  * room for INTENTS names: FR_RELOCK, with more stripes in t->want, when they are used up; FR_ARGUMENT when all are held. */

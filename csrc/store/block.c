@@ -235,9 +235,9 @@ static uint64_t draft_meta(const draft *d, uint64_t vlen, unsigned more_flags) {
 
 /* Parts that lie side by side go to 8-aligned places only at their start, so they are gathered word by word through a
  * carry; one part, the common case, is filled in one piece. */
-static void fill_parts(char *to, const span *parts, size_t count) {
+static void put_parts(char *to, const span *parts, size_t count) {
     if (count == 1) {
-        fill(to, parts[0].p, parts[0].n);
+        fill_part(to, parts[0].p, parts[0].n);
         return;
     }
     char carry[256];
@@ -249,27 +249,29 @@ static void fill_parts(char *to, const span *parts, size_t count) {
             held += n;
             done += n;
             if (held == sizeof carry) {
-                fill(to, carry, held);
+                fill_part(to, carry, held);
                 to += held;
                 held = 0;
             }
         }
     }
-    if (held) fill(to, carry, held);
+    if (held) fill_part(to, carry, held);
 }
 
-static void write_head(txn *t, uint64_t off, uint64_t version, uint64_t meta, const draft *d) {
-    st8(SEG_AT(t->s, off, uint64_t), version | 1);
-    st8(SEG_AT(t->s, off + BLOCK_META, uint64_t), meta);
-    if (META_FLAGS(meta) & FLAG_EXPIRY) st8(SEG_AT(t->s, off + BLOCK_EXPIRY, uint64_t), d->expiry);
-    if (d->name.n) fill(SEG_AT(t->s, off + block_name_at(meta), char), d->name.p, d->name.n);
+static void put_word(char *to, uint64_t word) { fill_part(to, &word, sizeof word); }
+
+/* All of a block but its version and its body. */
+static void put_head(char *block, uint64_t meta, const draft *d) {
+    put_word(block + BLOCK_META, meta);
+    if (META_FLAGS(meta) & FLAG_EXPIRY) put_word(block + BLOCK_EXPIRY, d->expiry);
+    if (d->name.n) fill_part(block + block_name_at(meta), d->name.p, d->name.n);
 }
 
-static void write_body(txn *t, uint64_t off, uint64_t meta, const draft *d) {
-    uint64_t body = off + block_body_at(meta);
-    if (d->is_int) st8(SEG_AT(t->s, body, uint64_t), (uint64_t)d->i);
-    else if (d->part_count) fill_parts(SEG_AT(t->s, body, char), d->parts, d->part_count);
-    if (d->trailer.n) fill(SEG_AT(t->s, body + FR_ALIGN((uint64_t)META_VLEN(meta), 8), char), d->trailer.p, d->trailer.n);
+static void put_body(char *block, uint64_t meta, const draft *d) {
+    char *body = block + block_body_at(meta);
+    if (d->is_int) put_word(body, (uint64_t)d->i);
+    else if (d->part_count) put_parts(body, d->parts, d->part_count);
+    if (d->trailer.n) fill_part(body + FR_ALIGN((uint64_t)META_VLEN(meta), 8), d->trailer.p, d->trailer.n);
 }
 
 /* Copies the concatenation of parts, from byte `from`, n bytes, to `to`. */
@@ -319,11 +321,12 @@ static fr_status write_scattered(txn *t, uint32_t stripe, const draft *d, uint64
     uint64_t meta = draft_meta(d, vlen, FLAG_EXTENTS), body = block_body_at(meta);
     status = heap_alloc(t, stripe, body + 8 + 8 * count, &off, &class);
     if (status != FR_OK) return status;
-    uint64_t version = txn_version(t, stripe);
-    write_head(t, off, version, meta, d);
-    st8(SEG_AT(t->s, off + body, uint64_t), count);
-    for (uint64_t i = 0; i < count; i++) st8(SEG_AT(t->s, off + body + 8 + 8 * i, uint64_t), words[i]);
-    st8(SEG_AT(t->s, off, uint64_t), version);
+    char *block = SEG_AT(t->s, off, char);
+    fill_begin(block, body + 8 + 8 * count);
+    put_head(block, meta, d);
+    put_word(block + body, count);
+    fill_part(block + body + 8, words, 8 * count);
+    st8(SEG_AT(t->s, off, uint64_t), txn_version(t, stripe));
     *slot = SLOT_MAKE(d->tag, class, off);
     return FR_OK;
 }
@@ -354,12 +357,27 @@ fr_status block_write(txn *t, uint32_t stripe, const draft *d, uint64_t *slot) {
         return write_scattered(t, stripe, d, vlen, slot);
     }
     if (FR_UNLIKELY(status != FR_OK)) return status;
-    uint64_t version = txn_version(t, stripe);
-    write_head(t, off, version, meta, d);
-    write_body(t, off, meta, d);
-    st8(SEG_AT(t->s, off, uint64_t), version);
+    uint64_t version = d->version ? d->version : txn_version(t, stripe);
+    char *block = SEG_AT(t->s, off, char);
+    fill_begin(block, n);
+    put_head(block, meta, d);
+    put_body(block, meta, d);
+    if (d->kind == KIND_FIELD) put_word(block, version); /* whoever reads a field validates its tree's version too */
+    else st8(SEG_AT(t->s, off, uint64_t), version);      /* last: txn.h, READER */
     *slot = SLOT_MAKE(d->tag, class, off);
     return FR_OK;
+}
+
+size_t block_image(const draft *d, char *to) {
+    uint64_t vlen = d->is_int ? 0 : body_length(d);
+    if (vlen > VALUE_MAX) return SIZE_MAX;
+    uint64_t meta = draft_meta(d, vlen, 0);
+    if (to) {
+        put_word(to, d->version);
+        put_head(to, meta, d);
+        put_body(to, meta, d);
+    }
+    return draft_bytes(d, meta, vlen);
 }
 
 static fr_status release_extents(txn *t, uint64_t body) {

@@ -1,7 +1,7 @@
 /* block.h - what a key's block looks like, and values on their way in and out. For store/ only, but for struct value.
  *
  * BLOCK (8-byte words)
- *     0  version: even once settled; odd while the image is written or a word in it is changed in place
+ *     0  version: even once settled; odd while a word of it is changed in place; stored last when a block is written
  *     8  meta: kind:3 | flags:4 | klen:17 | vlen:30 | space:10, from the lowest bit up
  *    16  expiry, boot clock ms                               if FLAG_EXPIRY
  *    ..  name, padded to 8                                   klen bytes (rows differ: table.h)
@@ -102,16 +102,21 @@ typedef struct draft {
     bool reserve_expiry;
     bool is_int;        /* body is int64 `i` */
     int64_t i;
+    uint64_t version;   /* 0: a fresh one; otherwise one that this transaction drew from the same stripe */
     span name;
     const span *parts;  /* body: the parts one after the other */
     size_t part_count;
     span trailer;       /* FLAG_OWNER: what follows the body, whole words; KIND_STRING in one piece */
 } draft;
 
-/* block_write takes a block of `stripe`, writes the draft with a fresh version (odd first, even last) and returns the slot
- * word. Nothing reaches it until the caller puts that word somewhere. Bodies that no run of pages can hold in one piece go
+/* block_write takes a block of `stripe`, writes the draft, its version last, in two stores (a field in one, for its readers
+ * go by its tree's version), and returns the slot word. Nothing reaches it until the caller puts that word somewhere. Bodies that no run of pages can hold in one piece go
  * to extents (KIND_STRING and KIND_FIELD only). FR_GROW, FR_OOM, FR_TOOLONG. */
 fr_status block_write(txn *t, uint32_t stripe, const draft *d, uint64_t *slot);
+
+/* block_image writes what block_write would, with the draft's version, at `to`, 8-aligned and in memory of the process: for
+ * a page that is filled as a whole. Returns its length, for heap_class_for; to may be NULL. Not for trees and counters. */
+size_t block_image(const draft *d, char *to);
 
 /* block_release gives a block (and its extents) back at commit. Trees, rows and counters are not for it. */
 fr_status block_release(txn *t, uint32_t stripe, uint64_t slot);

@@ -222,7 +222,7 @@ static bool empty(sweep *w, room *r, uint64_t page) {
 /* start finds the page of a key that is given up most willingly. */
 static uint64_t start(const sweep *w) {
     segment *s = w->st->s;
-    uint64_t seed = w->now_ms ^ ld8(&segment_super(s)->pool_hint), found = s->l.data;
+    uint64_t seed = w->now_ms ^ s->pool_hint, found = s->l.data;
     candidate best = {.any = false};
     for (int i = 0; i < START_STRIPES && !best.any; i++) {
         uint32_t stripe = (uint32_t)(next_random(&seed) >> 33) & (s->g.stripes - 1);

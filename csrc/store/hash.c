@@ -213,19 +213,51 @@ static bool packed_room(const segment *s, const key *k, uint32_t n) {
     return n <= PACKED_MAX && heap_class_for(s, BLOCK_HEAD + 8 + FR_ALIGN(k->name.n, 8) + n) != CLASS_RUN;
 }
 
-/* edit_grow makes a tree of what the packed buffer holds. The key's slot word is the one visible word, but the index's
- * words travel as records behind it: readers must overlay them together. */
-static fr_status edit_grow(store *st, txn *t, edit *ed) {
-    fr_status status = tree_make(st, t, ed->k, &ed->f, &ed->tr);
+/* What a packed hash holds, field by field, integers as digits, and one more field. */
+typedef struct unpacked {
+    uint32_t n;
+    field_value fv[PACKED_MAX / 4];
+    char digits[PACKED_MAX / 8][VALUE_TEXT]; /* a packed integer takes ten bytes at least */
+} unpacked;
+
+/* unpack gives the entries with one field put or replaced; false when there are too many of them. */
+static bool unpack(const packed *p, span field, span text, unpacked *u) {
     entry e;
-    for (uint32_t at = 0; status == FR_OK && at < ed->p.n; at = e.end) {
-        char digits[VALUE_TEXT];
-        tree_place nowhere = {0};
-        if (!entry_at(ed->p.body, ed->p.n, at, &e)) return txn_unbelievable(t, "a packed hash changed under its latch");
-        value v = entry_value(&ed->p, &e, ed->p.body);
-        nowhere.hash = key_hash(t->s, FIELD_SPACE, e.field);
-        status = tree_store(t, &ed->tr, &nowhere, e.field, value_text(&v, digits));
+    uint32_t numbers = 0;
+    u->n = 0;
+    for (uint32_t at = 0; at < p->n; at = e.end) {
+        if (!entry_at(p->body, p->n, at, &e) || u->n + 1 >= PACKED_MAX / 4) return false;
+        if (span_eq(e.field, field)) continue;
+        value v = entry_value(p, &e, p->body);
+        u->fv[u->n++] = (field_value){e.field, value_text(&v, u->digits[numbers])};
+        numbers += e.is_int;
     }
+    u->fv[u->n++] = (field_value){field, text};
+    return true;
+}
+
+/* grow_slowly stores the fields one by one. The key's slot word is the one visible word, but the index's words travel as
+ * records behind it: readers must overlay them together. */
+static fr_status grow_slowly(store *st, txn *t, edit *ed, const unpacked *u) {
+    fr_status status = tree_make(st, t, ed->k, &ed->f, &ed->tr);
+    for (uint32_t i = 0; status == FR_OK && i < u->n; i++) {
+        tree_place nowhere = {.hash = key_hash(t->s, FIELD_SPACE, u->fv[i].field)};
+        status = tree_store(t, &ed->tr, &nowhere, u->fv[i].field, u->fv[i].value);
+    }
+    return status;
+}
+
+/* edit_grow makes a tree of what the packed buffer holds, with `field` set to `text`; over: see over_listpack. */
+static fr_status edit_grow(store *st, txn *t, edit *ed, span field, span text, bool over) {
+    bool built = false;
+    unpacked *u = malloc(sizeof *u);
+    if (!u) return FR_NOSPACE;
+    ed->tr.over = over;
+    fr_status status = unpack(&ed->p, field, text, u) ? tree_build(st, t, ed->k, &ed->f, u->fv, u->n, &ed->tr, &built)
+                                                      : txn_unbelievable(t, "a packed hash changed under its latch");
+    if (status == FR_OK && !built) status = grow_slowly(st, t, ed, u);
+    free(u);
+    ed->tr.over = over;
     ed->is_tree = true;
     return status;
 }
@@ -240,9 +272,7 @@ static fr_status edit_put(store *st, txn *t, edit *ed, spot *sp, span field, spa
             packed_put(&ed->p, sp->exists ? &sp->e : NULL, field, text);
             return FR_OK;
         }
-        fr_status status = edit_grow(st, t, ed);
-        if (status == FR_OK) status = tree_find(t, &ed->tr, field, &sp->at);
-        if (status != FR_OK) return status;
+        return edit_grow(st, t, ed, field, text, over);
     }
     fr_status status = tree_store(t, &ed->tr, &sp->at, field, text);
     if (over_listpack(field, text, ed->tr.count)) ed->tr.over = true;
@@ -272,7 +302,7 @@ static fr_status edit_close(store *st, txn *t, edit *ed) {
     if ((ed->is_tree ? ed->tr.count : ed->p.fields) == 0) return key_delete(st, t, ed->k, &existed);
     if (!ed->is_tree) return packed_close(st, t, ed);
     tree_close(t, &ed->tr);
-    key_changed(t, ed->k);
+    if (!ed->tr.fresh) key_changed(t, ed->k); /* key_put has asked for it already */
     return FR_OK;
 }
 

@@ -17,7 +17,7 @@ static inline uint64_t index_page(segment *s, uint64_t root, uint32_t tag) {
     uint64_t entry = root, off = (root & UINT64_C(0xffffffff)) << 4;
     if (depth) {
         if (FR_UNLIKELY(depth > INDEX_PREFIX_BITS || !segment_holds(s, off, UINT64_C(8) << depth))) return 0;
-        entry = ld8(SEG_AT(s, off, uint64_t) + (tag >> (INDEX_PLACE_BITS + INDEX_PREFIX_BITS - depth)));
+        entry = ld8(SEG_AT(s, off, uint64_t) + (tag >> INDEX_PLACE_BITS & ((UINT32_C(1) << depth) - 1)));
         off = (entry & UINT64_C(0xffffffff)) << 4;
     }
     return FR_LIKELY(entry && off % s->g.page_size == 0 && segment_holds(s, off, s->g.page_size)) ? off : 0;

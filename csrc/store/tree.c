@@ -7,6 +7,7 @@
 #include "store/tree.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #define OVER_BIT (UINT64_C(1) << 32)
 #define BODY_ROOT offsetof(tree_body, root)
@@ -14,6 +15,7 @@
 #define BODY_HOME offsetof(tree_body, home)
 #define BODY_NEXT offsetof(tree_body, next)
 #define RANDOM_TRIES 1024u
+#define BUILD_MAX 640u /* fields: more than a packed hash has */
 #define SAMPLE_FIELDS 64u
 #define RECHECK_QUADS 256u /* a reader's walk looks at the header's version this often */
 
@@ -27,6 +29,7 @@ static fr_status tree_read(txn *t, uint64_t off, uint64_t meta, tree *tr) {
     tr->home = (uint32_t)home;
     tr->over = tr->was_over = (home & OVER_BIT) != 0;
     tr->fresh = tr->touched = false;
+    tr->version = 0;
     if (tr->home < t->s->g.stripes && home < OVER_BIT * 2) return FR_OK;
     return txn_unbelievable(t, "a tree's header names no stripe");
 }
@@ -54,23 +57,23 @@ static draft header_draft(const key *k, uint64_t expiry, const span *body) {
                    .reserve_expiry = true, .name = k->name, .parts = body, .part_count = 1};
 }
 
-/* header_write makes an empty tree for k in k's stripe; nothing names it yet. */
-static fr_status header_write(txn *t, const key *k, uint64_t expiry, uint64_t *slot, tree *tr) {
-    tree_body body = {.home = k->stripe};
+/* header_write makes a tree for k in k's stripe; nothing names it yet. version: 0 for a fresh one. */
+static fr_status header_write(txn *t, const key *k, uint64_t expiry, tree_body body, uint64_t version, uint64_t *slot, tree *tr) {
     span bytes = {(const char *)&body, sizeof body};
     draft d = header_draft(k, expiry, &bytes);
+    d.version = version;
     fr_status status = block_write(t, k->stripe, &d, slot);
     if (status != FR_OK) return status;
     uint64_t off = SLOT_OFF(*slot);
     *tr = (tree){.off = off, .body = off + block_body_at(txn_ld(t, off + BLOCK_META)), .stripe = k->stripe,
-                 .home = k->stripe, .fresh = true};
-    t->multi = true;
+                 .home = k->stripe, .count = body.count, .was_count = body.count, .fresh = true};
+    tr->over = tr->was_over = (body.home & OVER_BIT) != 0;
     return FR_OK;
 }
 
 fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr) {
     uint64_t slot, expiry = f->exists ? f->expiry : NO_EXPIRY;
-    fr_status status = header_write(t, k, expiry, &slot, tr);
+    fr_status status = header_write(t, k, expiry, (tree_body){.home = k->stripe}, 0, &slot, tr);
     return status == FR_OK ? key_put(st, t, k, f, slot, expiry) : status;
 }
 
@@ -109,12 +112,15 @@ static fr_status field_write(txn *t, const tree *tr, uint64_t hash, span field, 
     draft d = {.kind = KIND_FIELD, .tag = INDEX_TAG(hash), .space = FIELD_SPACE, .name = field, .parts = &text,
                .part_count = 1};
     d.is_int = text_int64(text, &d.i);
+    d.version = tr->home == tr->stripe ? tr->version : 0;
     return block_write(t, tr->home, &d, slot);
 }
 
-/* Before the first field changes. A reader that met an odd field under an even header would mix old fields with new. */
+/* Before the first field changes. A reader that met an odd field under an even header would mix old fields with new. A
+ * fresh tree's version is even already: its key's slot word is one visible word, and what comes after is another. */
 static void touch(txn *t, tree *tr) {
-    if (!tr->fresh && !tr->touched) block_bump(t, tr->stripe, tr->off);
+    if (tr->fresh) t->multi = true;
+    else if (!tr->touched) tr->version = block_bump(t, tr->stripe, tr->off);
     tr->touched = true;
 }
 
@@ -152,6 +158,124 @@ fr_status tree_remove(txn *t, tree *tr, const tree_place *at) {
     txn_put(t, at->slot_off, 0);
     tr->count--;
     return block_release(t, tr->home, at->slot);
+}
+
+/* --- building ----------------------------------------------------------------------------------------------------- */
+
+/* A tree that is built as a whole: pages of its index, then a slab page or more for each class of its fields' blocks, all
+ * in one run. */
+typedef struct plan {
+    const field_value *fields;
+    uint32_t n;
+    uint32_t tags[BUILD_MAX];
+    uint8_t class[BUILD_MAX];
+    uint64_t slots[BUILD_MAX];
+    uint32_t of_class[SIZE_CLASSES]; /* blocks */
+    unsigned index_pages, index_depth, pages;
+} plan;
+
+static draft field_draft(const field_value *fv, uint32_t tag, uint64_t version) {
+    draft d = {.kind = KIND_FIELD, .tag = tag, .space = FIELD_SPACE, .version = version, .name = fv->field,
+               .parts = &fv->value, .part_count = 1};
+    d.is_int = text_int64(fv->value, &d.i);
+    return d;
+}
+
+static uint32_t slab_pages(const segment *s, unsigned class, uint32_t blocks) {
+    return (blocks + s->l.class_blocks[class] - 1) / s->l.class_blocks[class];
+}
+
+/* Blocks of several classes take a page each at least, and each of those a store for its list. When they need no more
+ * pages for it, all fields get blocks of the largest class. */
+static void plan_classes(const segment *s, plan *p, unsigned largest) {
+    uint32_t apart = 0, together = slab_pages(s, largest, p->n);
+    for (unsigned c = 0; c <= largest; c++)
+        if (p->of_class[c]) apart += slab_pages(s, c, p->of_class[c]);
+    p->pages = p->index_pages + (together <= apart ? together : apart);
+    if (together > apart) return;
+    memset(p->of_class, 0, sizeof p->of_class);
+    memset(p->class, (int)largest, p->n);
+    p->of_class[largest] = p->n;
+}
+
+static bool plan_make(const segment *s, const field_value *fields, uint32_t n, plan *p) {
+    unsigned largest = 0;
+    p->fields = fields;
+    p->n = n;
+    memset(p->of_class, 0, sizeof p->of_class);
+    for (uint32_t i = 0; i < n; i++) {
+        p->tags[i] = INDEX_TAG(key_hash(s, FIELD_SPACE, fields[i].field));
+        draft d = field_draft(&fields[i], p->tags[i], 0);
+        unsigned class = heap_class_for(s, block_image(&d, NULL));
+        if (class == CLASS_RUN) return false;
+        p->class[i] = (uint8_t)class;
+        p->of_class[class]++;
+        if (class > largest) largest = class;
+    }
+    p->index_pages = index_image_pages(s, p->tags, n, &p->index_depth);
+    if (p->index_pages) plan_classes(s, p, largest);
+    return p->index_pages != 0;
+}
+
+/* Writes the fields of one class into the image, from page `first` of the run at `run` on. */
+static fr_status build_class(txn *t, uint32_t stripe, plan *p, unsigned class, uint64_t version, char *image, uint64_t run,
+                             uint32_t first) {
+    const segment *s = t->s;
+    uint32_t per_page = s->l.class_blocks[class], size = s->g.page_size, done = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (p->class[i] != class) continue;
+        uint64_t at = (uint64_t)(first + done / per_page) * size + heap_block_at(s, class, done % per_page);
+        draft d = field_draft(&p->fields[i], p->tags[i], version);
+        block_image(&d, image + at);
+        p->slots[i] = SLOT_MAKE(p->tags[i], class, run + at);
+        done++;
+    }
+    for (uint32_t page = 0; page * per_page < done; page++) {
+        uint32_t used = done - page * per_page < per_page ? done - page * per_page : per_page;
+        uint64_t at = (uint64_t)(first + page) * size;
+        fr_status status = heap_adopt(t, stripe, class, run + at, used, image + at);
+        if (status != FR_OK) return status;
+    }
+    return FR_OK;
+}
+
+static fr_status build_image(txn *t, const key *k, plan *p, uint64_t version, char *image, uint64_t run, uint64_t *root) {
+    uint32_t first = p->index_pages;
+    for (unsigned c = 0; c < SIZE_CLASSES; c++) {
+        if (p->of_class[c] == 0) continue;
+        fr_status status = build_class(t, k->stripe, p, c, version, image, run, first);
+        if (status != FR_OK) return status;
+        first += slab_pages(t->s, c, p->of_class[c]);
+    }
+    *root = index_image(t->s, image, run, p->index_depth, p->slots, p->n);
+    return FR_OK;
+}
+
+static fr_status build_planned(store *st, txn *t, const key *k, const found *f, plan *p, char *image, tree *tr) {
+    uint64_t home = k->stripe | (tr->over ? OVER_BIT : 0);
+    uint64_t run, root, slot, version = txn_version(t, k->stripe), expiry = f->exists ? f->expiry : NO_EXPIRY;
+    size_t bytes = (size_t)p->pages * t->s->g.page_size;
+    fr_status status = pool_take(t, p->pages, &run);
+    if (status == FR_OK) status = build_image(t, k, p, version, image, run, &root);
+    if (status != FR_OK) return status;
+    fill(SEG_AT(t->s, run, void), image, bytes);
+    status = header_write(t, k, expiry, (tree_body){.root = root, .count = p->n, .home = home}, version, &slot, tr);
+    return status == FR_OK ? key_put(st, t, k, f, slot, expiry) : status;
+}
+
+fr_status tree_build(store *st, txn *t, const key *k, const found *f, const field_value *fields, uint32_t n, tree *tr,
+                     bool *built) {
+    uint32_t mark = txn_mark(t);
+    *built = false;
+    plan *p = n <= BUILD_MAX ? malloc(sizeof *p) : NULL;
+    char *image = p && plan_make(t->s, fields, n, p) ? calloc(p->pages, t->s->g.page_size) : NULL;
+    fr_status status = image ? build_planned(st, t, k, f, p, image, tr) : FR_OK;
+    *built = image && status == FR_OK;
+    free(image);
+    free(p);
+    if (status != FR_GROW) return status;
+    txn_rollback(t, mark);
+    return FR_OK;
 }
 
 /* --- walking ------------------------------------------------------------------------------------------------------ */
@@ -205,7 +329,10 @@ fr_status tree_random(txn *t, const tree *tr, uint64_t seed, hash_visit each, vo
         uint64_t r = mix(seed + i * UINT64_C(0x9e3779b97f4a7c15));
         if (!index_probe(t, tr->body + BODY_ROOT, INDEX_TAG(r), &p)) break;
         uint64_t slot = txn_ld(t, p.quad + (r & (QUAD_SLOTS - 1)) * 8);
-        if (slot) return field_give(t, slot, each, ctx);
+        /* a word that a split left behind is no field: its own tag leads elsewhere */
+        probe own;
+        if (slot && index_probe(t, tr->body + BODY_ROOT, SLOT_TAG(slot), &own) && own.quad == p.quad)
+            return field_give(t, slot, each, ctx);
     }
     uint64_t cursor = 0, slots[QUAD_SLOTS], offs[QUAD_SLOTS];
     for (uint32_t quads = 1; cursor != UINT64_MAX && quads < UINT32_C(1) << 24; quads++) {
@@ -257,7 +384,8 @@ fr_status tree_copy(txn *t, uint64_t off, uint64_t meta, const key *to, uint64_t
     tree from, copy;
     uint64_t slots[QUAD_SLOTS], offs[QUAD_SLOTS], cursor = 0;
     fr_status status = tree_open(t, NO_STRIPE, off, meta, &from);
-    if (status == FR_OK) status = header_write(t, to, expiry, slot, &copy);
+    if (status == FR_OK) status = header_write(t, to, expiry, (tree_body){.home = to->stripe}, 0, slot, &copy);
+    t->multi = true; /* its words follow the one that names it */
     while (status == FR_OK && cursor != UINT64_MAX) {
         index_walk(t, from.body + BODY_ROOT, &cursor, slots, offs);
         for (uint32_t i = 0; status == FR_OK && i < QUAD_SLOTS; i++)
@@ -339,7 +467,7 @@ static fr_status free_fields(txn *t, const tree *tr, unsigned limit, unsigned *f
 /* The last step: the index's pages, then the header itself. */
 static fr_status free_rest(txn *t, const tree *tr, uint64_t meta, unsigned limit) {
     bool done;
-    fr_status status = index_drop(t, tr->body + BODY_ROOT, tr->home, limit, &done);
+    fr_status status = index_drop(t, tr->body + BODY_ROOT, limit, &done);
     if (status != FR_OK || !done) return status;
     uint64_t bytes = block_bytes(t, tr->off, meta);
     txn_put(t, trash_at(t->s, tr->stripe), txn_ld(t, tr->body + BODY_NEXT));

@@ -18,6 +18,7 @@ typedef struct tree {
     uint64_t count, was_count;
     bool over, was_over;        /* was it ever beyond redis-server's listpack limits? */
     bool fresh, touched;        /* made by this transaction: nobody has seen its version; has a new version already */
+    uint64_t version;           /* that new version, which fields of the same stripe may share; or 0 */
 } tree;
 
 /* Where a field is, or would be. */
@@ -34,6 +35,11 @@ fr_status tree_find(txn *t, const tree *tr, span field, tree_place *at);
 /* tree_make puts an empty tree in the place of what f found under k; tree_store sets the field that tree_find looked
  * for; tree_remove takes it out; tree_close writes count and encoding back. */
 fr_status tree_make(store *st, txn *t, const key *k, const found *f, tree *tr);
+/* tree_build is tree_make with n fields, no two the same, in a run of pages that is filled in one store; tr->over says
+ * beforehand whether they are beyond redis-server's listpack limits. *built is false,
+ * and nothing done, when there is no such run or a field needs pages of its own: then they are stored one by one. */
+fr_status tree_build(store *st, txn *t, const key *k, const found *f, const field_value *fields, uint32_t n, tree *tr,
+                     bool *built);
 fr_status tree_store(txn *t, tree *tr, tree_place *at, span field, span text);
 fr_status tree_remove(txn *t, tree *tr, const tree_place *at);
 void tree_close(txn *t, const tree *tr);

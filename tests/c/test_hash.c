@@ -493,47 +493,6 @@ static void a_full_segment_changes_nothing(void) {
     close_sound(st);
 }
 
-/* --- what it costs ------------------------------------------------------------------------------------------------ */
-
-static unsigned stores_of(store *st, op *o) {
-    interleaving w = {.st = st};
-    CHECK_STATUS(write_watched(&w, o), FR_OK);
-    return w.stores;
-}
-
-/* The dearest of nine but two: a full page or a split now and then is spread over many writes. */
-static unsigned usual_cost(store *st, op *o, const char *fields) {
-    unsigned cost[9];
-    for (unsigned i = 0; i < 9; i++) {
-        char field[8];
-        snprintf(field, sizeof field, fields, i % 10);
-        o->field = text_of(field);
-        cost[i] = stores_of(st, o);
-        for (unsigned j = i; j > 0 && cost[j] < cost[j - 1]; j--) {
-            unsigned swap = cost[j];
-            cost[j] = cost[j - 1];
-            cost[j - 1] = swap;
-        }
-    }
-    return cost[6];
-}
-
-static void cost_does_not_grow_with_the_hash(void) {
-    static const unsigned sizes[] = {10, 1000, 100000};
-    for (unsigned i = 0; i < 3; i++) {
-        store *st = big_store();
-        fill_hash(st, "h", 0, sizes[i]);
-        op set = {.run = do_hset, .name = "h", .value = SPAN_LIT("w7")};
-        op make = {.run = do_hset, .name = "h", .value = SPAN_LIT("5")};
-        op inc = {.run = do_hincr, .name = "h", .by = 1};
-        unsigned a = usual_cost(st, &set, "f%u"), b = usual_cost(st, &make, "n%u"), c = usual_cost(st, &inc, "n%u");
-        fprintf(stderr, "  stores at %u fields: replace %u, add %u, increment %u\n", sizes[i], a, b, c);
-        CHECK(a <= 20 && c <= 20);
-        CHECK(b <= (i == 0 ? 26u : 20u)); /* a packed hash that grows takes a first block of each class on its way */
-        close_sound(st);
-    }
-}
-
 /* --- what a reader sees ------------------------------------------------------------------------------------------- */
 
 /* Fields a and b are always changed together: a reader must never see one without the other. */
@@ -619,7 +578,6 @@ int main(void) {
     RUN(iteration_of_nothing);
     RUN(random_steps_agree_with_a_model);
     RUN(a_full_segment_changes_nothing);
-    RUN(cost_does_not_grow_with_the_hash);
     RUN(a_reader_never_sees_half_a_change);
     return 0;
 }

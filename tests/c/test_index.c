@@ -1,4 +1,5 @@
-/* test_index.c - the index under one root: insertion, splits, directory doubling, walking across splits, refusals. */
+/* test_index.c - the index under one root: insertion, splits, directory doubling, walking across splits, refusals, and what
+ * readers find meanwhile. */
 #include "store_fixture.h"
 
 static void set(store *st, const char *name) {
@@ -134,10 +135,82 @@ static void readers_find_keys_while_a_segment_splits(void) {
     close_sound(st);
 }
 
+/* The same for directories that have outgrown their page and move, and for the keys of a tree, which has no seq of its own:
+ * small pages, so that a few thousand keys are enough. */
+static void readers_find_keys_while_a_directory_moves(void) {
+    geometry g = layout_test();
+    g.max_size = 4u << 20;
+    store *st = store_with(&g);
+    char name[24];
+    set(st, "steady");
+    present p = {"steady", 0, 0};
+    for (int i = 0; i < 7000; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        op o = {.run = do_set, .name = name, .value = text_of("v")};
+        interleaving w = {.st = st, .look = look, .ctx = &p};
+        CHECK_STATUS(write_watched(&w, &o), FR_OK);
+    }
+    CHECK(depth_of(st, 0) > 6 && depth_of(st, 1) > 6 && p.missing == 0); /* 64 entries fill a page of 512 bytes */
+    close_sound(st);
+}
+
+static void look_at_field(store *st, void *ctx) {
+    present *p = ctx;
+    op o = {.run = do_hget, .name = "h", .field = text_of(p->name)};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    p->looks++;
+    p->missing += !o.flag;
+}
+
+static void readers_find_fields_while_a_tree_grows(void) {
+    geometry g = layout_test();
+    g.max_size = 4u << 20;
+    store *st = store_with(&g);
+    char field[24];
+    hset(st, "h", "steady", "v");
+    present p = {"steady", 0, 0};
+    for (int i = 0; i < 7000; i++) {
+        snprintf(field, sizeof field, "f%d", i);
+        op o = {.run = do_hset, .name = "h", .field = text_of(field), .value = text_of("v")};
+        interleaving w = {.st = st, .look = look_at_field, .ctx = &p};
+        CHECK_STATUS(write_watched(&w, &o), FR_OK);
+    }
+    CHECK(hlen(st, "h") == 7001 && p.missing == 0 && p.looks > 70000);
+    close_sound(st);
+}
+
+/* What a split leaves behind in the old segment is neither met by a walk nor in anybody's way. */
+static void what_a_split_leaves_behind_is_no_key(void) {
+    geometry g = layout_test();
+    g.max_size = 4u << 20;
+    store *st = store_with(&g);
+    char name[24];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3000; i++) {
+            snprintf(name, sizeof name, "key:%d", i);
+            set(st, name);
+        }
+        collect c = {calloc(3000, 1), 0};
+        scan_step s = {0, &c};
+        do CHECK_STATUS(store_read(st, NOW, NULL, scan, &s, &last_error), FR_OK);
+        while (s.cursor);
+        CHECK(c.total == 3000);
+        free(c.seen);
+        for (int i = 0; i < 3000; i++) {
+            snprintf(name, sizeof name, "key:%d", i);
+            CHECK(del(st, name) && !exists(st, name));
+        }
+    }
+    close_sound(st);
+}
+
 int main(void) {
     RUN(grows_by_splits_and_keeps_every_key);
     RUN(a_cursor_survives_splits);
     RUN(equal_tags_are_refused_at_last);
     RUN(readers_find_keys_while_a_segment_splits);
+    RUN(readers_find_keys_while_a_directory_moves);
+    RUN(readers_find_fields_while_a_tree_grows);
+    RUN(what_a_split_leaves_behind_is_no_key);
     return 0;
 }

@@ -285,7 +285,7 @@ static void truncation_under_a_mapping_is_lost_not_death(void) {
     CHECK_STATUS(segment_register(s, &err), FR_OK);
     CHECK(truncate(path, 0) == 0);
     CHECK(s->lost == 0);
-    st8(&segment_super(s)->pool_hint, 1);
+    st8(&segment_super(s)->wall_offset_ms, 1);
     CHECK(s->lost == 1);
     CHECK(!segment_prove(s, s->l.data + 1) && segment_grow(s, &err) != FR_OK);
     segment_close(s);
@@ -495,7 +495,7 @@ static void headers_that_lie(void) {
         fr_status status;
         const char *word;
     } cases[] = {
-        {set_version, true, FR_VERSION, "layout version 9, this fridge reads version 1"},
+        {set_version, true, FR_VERSION, "layout version 9, this fridge reads version 2"},
         {set_hash, true, FR_VERSION, "other structures"},
         {flip_secret, false, FR_DAMAGED, "checksum"},
         {set_slots, true, FR_DAMAGED, "slots is 2147483648"},

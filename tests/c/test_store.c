@@ -72,8 +72,9 @@ static void verify_finds_and_repairs(void) {
     check_sound(st);
     uint64_t root = segment_stripe(st->s, 0)->root, page = (root & UINT32_MAX) << 4;
     if (root >> 32 & 63) page = (*SEG_AT(st->s, page, uint64_t) & UINT32_MAX) << 4;
+    uint64_t prefix = (UINT64_C(1) << (root >> 32 & 63)) - 1;
     for (uint64_t *w = SEG_AT(st->s, page, uint64_t);; w++) {
-        if (*w == 0) continue;
+        if (*w == 0 || (SLOT_TAG(*w) >> INDEX_PLACE_BITS & prefix)) continue; /* empty, or left behind by a split */
         *w ^= 4; /* names another block */
         break;
     }

@@ -81,6 +81,7 @@ void stage_load(stage *g, const stage *from) {
     if (stage_length(g) != bytes && ftruncate(g->s->priv->fd, (off_t)bytes) != 0) give_up("no stage", &why);
     memcpy(g->s->base, from->s->base, bytes);
     g->s->bound = segment_super(g->s)->size;
+    g->s->pool_hint = 0;
     stage_fresh(g);
 }
 

@@ -34,7 +34,7 @@ void script_name(const segment *s, int stripe, int quad, int bit, unsigned n, ch
         uint32_t tag = INDEX_TAG(hash);
         if (stripe >= 0 && key_stripe_of(s, hash) != (uint32_t)stripe) continue;
         if (quad >= 0 && ((tag >> 2 & 15) & (s->g.page_size / 256 - 1)) != (uint32_t)quad) continue;
-        if (bit >= 0 && tag >> 25 != (uint32_t)bit) continue;
+        if (bit >= 0 && (tag >> INDEX_PLACE_BITS & 1) != (uint32_t)bit) continue;
         if (n-- == 0) return;
     }
 }

@@ -1,7 +1,7 @@
 /* script.h - the little language in which the crash tests state what to do to a store.
  *
  * A script is commands separated by ';', words by blanks. Words: `c*300` is 300 times that character; `%0.3` is the third
- * name (from 0) whose key lies in stripe 0, `%0q1.3` in quad 1 of it too, `%0q1p0.3` and whose hash prefix begins with
+ * name (from 0) whose key lies in stripe 0, `%0q1.3` in quad 1 of it too, `%0q1p0.3` and whose hash prefix ends with
  * bit 0; `%*` means any stripe. Everything is deterministic: names, clock (NOW) and secret.
  *
  * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v|SAME (by version)]..., INCR k n, INCRF k x,

@@ -181,6 +181,32 @@ static bool table_image_free(const table *tb, uint64_t off) {
     return false;
 }
 
+/* Does this byte lie in the directory of an index, behind the words that count? (index.h, DIRECTORY) */
+static bool behind_directory(uint64_t root, uint64_t off) {
+    uint64_t dir = (root & UINT64_C(0xffffffff)) << 4, depth = root >> 32 & 63;
+    return depth && off >= dir + (UINT64_C(8) << depth) && off < dir + A.s->g.page_size;
+}
+
+static bool behind_tree_directory(uint64_t page, uint64_t off) {
+    const uint64_t *head = SEG_AT(A.s, page, uint64_t);
+    uint32_t size = heap_class_size(A.s, (unsigned)(head[0] >> 32 & 0xff)), blocks = (uint32_t)(head[0] >> 40 & 0xff);
+    for (uint32_t i = 0; (head[0] & 0xffff) == 0xf41d && i < blocks; i++) {
+        if (!(head[3 + i / 64] >> (i & 63) & 1)) continue;
+        uint64_t block = page + 64 + (uint64_t)i * size, meta = *SEG_AT(A.s, block + BLOCK_META, uint64_t);
+        if (META_KIND(meta) != KIND_TREE) continue;
+        if (behind_directory(*SEG_AT(A.s, block + block_body_at(meta), uint64_t), off)) return true;
+    }
+    return false;
+}
+
+static bool directory_rest(uint64_t off) {
+    for (uint32_t i = 0; i < A.s->g.stripes; i++)
+        if (behind_directory(segment_stripe(A.s, i)->root, off)) return true;
+    for (uint64_t page = A.s->l.data; page < segment_super(A.s)->size; page += A.s->g.page_size)
+        if (behind_tree_directory(page, off)) return true;
+    return false;
+}
+
 /* Is this byte of the data area part of nothing that is in use? heap.h says what pages look like. */
 static bool byte_free(uint64_t off) {
     segment *s = A.s;
@@ -191,7 +217,7 @@ static bool byte_free(uint64_t off) {
         if (tb && off >= tb->descriptor && off < tb->descriptor + tb->pages * s->g.page_size) return table_image_free(tb, off);
     }
     const uint64_t *head = SEG_AT(s, base, uint64_t);
-    if ((head[0] & 0xffff) != 0xf41d || off < base + 64) return false;
+    if ((head[0] & 0xffff) != 0xf41d || off < base + 64) return directory_rest(off);
     uint32_t size = heap_class_size(s, (unsigned)(head[0] >> 32 & 0xff)), block = (uint32_t)(off - base - 64) / (size ? size : 1);
     return size && !(head[3 + block / 64] >> (block & 63) & 1);
 }

@@ -79,7 +79,6 @@ static void change_superblock(const image *im, dice *d) {
     uint64_t *const words[] = {&sb->size,
                                &sb->db[dice_below(d, DATABASES + 1)],
                                &sb->pool_used,
-                               &sb->pool_hint,
                                &sb->catalogue_version,
                                &sb->shared_settings[dice_below(d, 8)],
                                &sb->counter_epoch, &sb->wall_offset_ms, &sb->settings_version, &sb->doorbells,

@@ -473,6 +473,7 @@ static segment *load(unsigned which, bool living) {
     segment *s = stage[images[which].stage].s;
     memcpy(s->base, images[which].bytes, s->g.max_size);
     s->bound = segment_super(s)->size;
+    s->pool_hint = 0;
     for (uint32_t i = 1; i < s->g.slots; i++) segment_set_dead(s, i, i != ME && !(living && i == 3));
     segment_become(s, ME, 1);
     return s;

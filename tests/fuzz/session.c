@@ -178,6 +178,7 @@ static void reset_peer(peer *p) {
         free(p->st);
     }
     memcpy(p->s->base, pristine, shape.max_size);
+    p->s->pool_hint = 0;
     if (store_over(p->s, &p->st, &err) != FR_OK) abort();
     p->facts = (server_facts){.query_limit = 1 << 20,
                               .output_soft = 20000,
