@@ -1,7 +1,7 @@
 """Shared state for the processes of one host.
 
-One memory-mapped file, the segment, holds keys, hashes, typed tables and counters. Here is the door for Python; redis
-clients and Prometheus reach the same bytes through `fridge serve`.
+One memory-mapped file, the segment, holds keys, hashes, typed tables, counters and locks. Here is the door for Python;
+redis clients and Prometheus reach the same bytes through `fridge serve`.
 
 Example:
     >>> import fridge
@@ -12,7 +12,22 @@ Example:
 
 from fridge.counter import Counter
 from fridge.errors import FridgeError
+from fridge.lock import Lock
 from fridge.store import Store, open
+from fridge.sync import Barrier, Event, Once, RWLock, Semaphore, once
 from fridge.table import Table
 
-__all__ = ["Counter", "FridgeError", "Store", "Table", "open"]
+__all__ = [
+    "Barrier",
+    "Counter",
+    "Event",
+    "FridgeError",
+    "Lock",
+    "Once",
+    "RWLock",
+    "Semaphore",
+    "Store",
+    "Table",
+    "once",
+    "open",
+]
