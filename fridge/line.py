@@ -279,12 +279,14 @@ def _token(owner: CData) -> bytes:
     return bytes(ffi.buffer(owner.token, owner.token_n))
 
 
-# --- what this thread has ------------------------------------------------------------------------------------------------
+# --- what this process has until it lets go ----------------------------------------------------------------------------
 
-_mine = threading.local()
+_held: dict[tuple[int, bytes], Line] = {}  # by pid and token: keeps the handles open under which they are held
+_mine = threading.local()  # of them, those which only this thread can release
 
 
 def _tokens() -> dict[tuple[str, int, bytes], tuple[int, bytes]]:
+    """Return (pid, token) of this thread's grants, by Line.place."""
     try:
         found: dict[tuple[str, int, bytes], tuple[int, bytes]] = _mine.tokens
     except AttributeError:
@@ -292,16 +294,20 @@ def _tokens() -> dict[tuple[str, int, bytes], tuple[int, bytes]]:
     return found
 
 
-def remember(line: Line, token: bytes) -> None:
-    """Note that this thread has a grant which no other thread can release."""
-    _tokens()[line.place] = (os.getpid(), token)
+def remember(line: Line, token: bytes, by_thread: bool) -> None:
+    """Note a grant without end; by_thread: no other thread can release it."""
+    grant = os.getpid(), token
+    _held[grant] = line
+    if by_thread:
+        _tokens()[line.place] = grant
 
 
 def forget(line: Line, token: bytes) -> None:
-    """Undo remember, if this thread did that."""
-    tokens = _tokens()
-    if tokens.get(line.place) == (os.getpid(), token):
-        del tokens[line.place]
+    """Undo remember; nothing happens when there is nothing to undo."""
+    grant = os.getpid(), token
+    _held.pop(grant, None)
+    if _tokens().get(line.place) == grant:
+        del _tokens()[line.place]
 
 
 def waits_for_itself(line: Line) -> bool:
@@ -311,5 +317,6 @@ def waits_for_itself(line: Line) -> bool:
         return False
     if pid == os.getpid() and line.holds(token):
         return True
-    del _tokens()[line.place]  # of the process that forked this one, or a lease that ran out
+    del _tokens()[line.place]  # of the process that forked this one, or cleared by somebody
+    _held.pop((pid, token), None)
     return False

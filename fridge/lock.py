@@ -43,7 +43,7 @@ class Lock:
 
     Surface and defaults are redis-py's. Without a timeout it is held until it is released or its process is gone. A lock
     object may be shared by threads; what each acquires is its own (thread_local=True), so only it can release it. A child
-    of fork does not hold what its parent holds.
+    of fork does not hold what its parent holds. A handle under which a lock is held without end stays open.
 
     Args:
         name: the key, str or bytes.
@@ -127,14 +127,14 @@ class Lock:
         return answer.granted
 
     def _refuse_to_wait_for_itself(self) -> None:
-        if self.thread_local and waits_for_itself(self._line):
+        if self.thread_local and (waits_for_itself(self._line) or self.owned()):
             raise LockError(f"this thread holds lock {self._line} and would wait for itself: release it first")
 
     def _keep(self, secret: bytes, fence: int) -> None:
         grant = Grant(secret, fence, time.monotonic() + self._lease_ms / 1000 if self._lease_ms else None)
         self.local.grant = grant
-        if self.thread_local:
-            remember(self._line, secret)
+        if self.auto_extend or not self._lease_ms:
+            remember(self._line, secret, self.thread_local)
         if self.auto_extend:
             self._start_renewing(grant)
 

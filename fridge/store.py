@@ -62,7 +62,7 @@ class Store(Published):
                  decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
         if mode not in ("rw", "r"):
             raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
-        from fridge import aio, holder, keeper, snapshots  # noqa: F401  (here, so that no call has to import: commands.local_client)
+        from fridge import aio, holder, keeper, lock, snapshots, sync  # noqa: F401  (so that no call has to: local_client)
         from fridge import path as paths  # here, so that `import fridge` stays quick
         from fridge.segment import Segment
 

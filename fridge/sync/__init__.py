@@ -6,7 +6,7 @@ holds of them is given back when it is gone.
 
 from fridge.sync.barrier import Barrier
 from fridge.sync.event import Event
-from fridge.sync.once import Once, once
+from fridge.sync.run_once import Once, once
 from fridge.sync.rwlock import RWLock
 from fridge.sync.semaphore import Semaphore
 

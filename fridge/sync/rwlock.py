@@ -82,7 +82,7 @@ class RWLock:
 
     def _keep(self, token: bytes) -> None:
         self._local.grant = (os.getpid(), token)
-        remember(self._line, token)
+        remember(self._line, token, True)
 
     def _holds(self) -> bool:
         pid, _ = getattr(self._local, "grant", (0, b""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fridge.commands import Key
 from fridge.errors import ArgumentError, LockError, LockNotOwnedError
-from fridge.line import OWNERS, Line, deadline_of, is_whole, new_token
+from fridge.line import OWNERS, Line, deadline_of, forget, is_whole, new_token, remember
 from fridge.store import Store, default_store
 
 if TYPE_CHECKING:
@@ -60,15 +60,19 @@ class Semaphore:
         token, pid = new_token(), os.getpid()
         deadline = deadline_of(timeout)
         if blocking and timeout != 0:
-            return self._line.acquire(token, deadline, lambda _: self._grants.append((pid, token)), shared=True)
+            return self._line.acquire(token, deadline, lambda _: self._keep(pid, token), shared=True)
         try:
             granted = self._line.ask(token, shared=True).granted
             if granted:
-                self._grants.append((pid, token))
+                self._keep(pid, token)
         except KeyboardInterrupt:
             self._line.withdraw(token)
             raise
         return granted
+
+    def _keep(self, pid: int, token: bytes) -> None:
+        self._grants.append((pid, token))
+        remember(self._line, token, False)
 
     def release(self) -> None:
         """Give a permit back; the next in line has it at once.
@@ -78,6 +82,7 @@ class Semaphore:
             LockNotOwnedError: it was taken away meanwhile, by DEL or FLUSHDB.
         """
         token = self._take()
+        forget(self._line, token)
         if not self._line.let_go(token):
             raise LockNotOwnedError(f"cannot release semaphore {self._line}: somebody cleared it")
 
