@@ -615,10 +615,10 @@ def test_other_signals_do_not_end_a_wait(f: fridge.Store) -> None:
     with child(work) as other:
         assert other.get() == "asks"
         waiting(f, 1)
-        place = lock.waiters()[0]
+        place = lock.waiters()[0].token
         other.signal(signal.SIGUSR1)
         assert other.get() == "handled"
-        assert lock.waiters() == [place]
+        assert [waiter.token for waiter in lock.waiters()] == [place]
         lock.release()
         assert other.get() == "got it"
 
