@@ -97,7 +97,7 @@ def children(work: Callable[..., object], number: int, *arguments: object) -> It
     started: list[Child] = []
     try:
         for i in range(number):
-            started.append(Child(work, i, *arguments))
+            started.append(Child(work, i, *arguments))  # noqa: PERF401 - those that started are killed if one does not
         yield started
     finally:
         for child in started:

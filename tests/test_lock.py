@@ -218,7 +218,7 @@ def test_a_lease_runs_out(f: fridge.Store) -> None:
     assert f.lock("jobs", thread_local=False).wait(PATIENCE)
     assert not lock.owned()
     for call in (lock.reacquire, lambda: lock.extend(1), lock.release):
-        with pytest.raises(errors.LockNotOwnedError, match="lease of 0.05 s ran out"):
+        with pytest.raises(errors.LockNotOwnedError, match=r"lease of 0\.05 s ran out"):
             call()
     assert lock.acquire()
     assert (lock.fence or 0) > (fence or 0)
@@ -713,7 +713,8 @@ def test_T16_a_dead_owner_is_counted_and_told_by_the_fence(f: fridge.Store) -> N
 SECTIONS = 2000
 
 
-def test_8_processes_with_2000_critical_sections_each(f: fridge.Store, shared_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_8_processes_with_2000_critical_sections_each(f: fridge.Store, shared_dir: Path,
+                                                      capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     path = shared_dir / "counter"
     path.write_bytes(bytes(16))
 

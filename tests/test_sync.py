@@ -425,7 +425,7 @@ def test_once(f: fridge.Store) -> None:
     assert f.once("migrate", lambda: ran.append(2)) == b"done"
     once = f.once("migrate")
     assert (ran, once.done, once.reset(), once.reset(), once.done) == ([1], True, True, False, False)
-    assert [once(lambda: value) for value in (5, 6)] == [b"5", b"5"]
+    assert [once(lambda: 5), once(lambda: 6)] == [b"5", b"5"]
     assert f.get("migrate") == b"5"
     once.reset()
     assert once(lambda: "") == b""
