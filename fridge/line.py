@@ -12,7 +12,6 @@ Leaves out: what users see, and the thread that finishes what could not be finis
 
 from __future__ import annotations
 
-import math
 import os
 import threading
 import time
@@ -22,12 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from fridge._native import CData, check, error_buffer, ffi, lib, text
 from fridge.commands import Key, encode_key
 from fridge.errors import ArgumentError, ClosedError, FridgeError, LatchTimeoutError, OutOfMemoryError
+from fridge.waiting import Deadline
 
 if TYPE_CHECKING:
     from fridge.holder import Holder
     from fridge.store import Store
 
-FOREVER = (1 << 64) - 1
 OWNERS = 256  # holders and waiters of a name together: OWNERS_MAX of csrc/store/owner.h
 
 
@@ -36,7 +35,7 @@ def new_token() -> bytes:
     return os.urandom(16).hex().encode()
 
 
-# --- times -----------------------------------------------------------------------------------------------------------
+# --- numbers -----------------------------------------------------------------------------------------------------------
 
 
 def is_number(value: object) -> bool:
@@ -47,24 +46,6 @@ def is_number(value: object) -> bool:
 def is_whole(value: object, low: int, high: int) -> bool:
     """Say whether something is an int between low and high."""
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
-
-
-def deadline_of(timeout: float | None, what: str = "timeout") -> float | None:
-    """Return the monotonic time that a time-out ends at; None: never.
-
-    Raises:
-        ArgumentError: it is negative or no number.
-    """
-    if timeout is None:
-        return None
-    if not is_number(timeout) or not timeout >= 0:
-        raise ArgumentError(f"{what} is {timeout!r}: give seconds, 0 or more, or None to wait for ever")
-    return None if timeout == math.inf else time.monotonic() + timeout
-
-
-def left_ms(deadline: float | None) -> int:
-    """Return the milliseconds until a deadline, rounded up: half a second is 500, not 0."""
-    return FOREVER if deadline is None else max(0, math.ceil((deadline - time.monotonic()) * 1000))
 
 
 def milliseconds(seconds: float, what: str) -> int:
@@ -144,13 +125,13 @@ class Line:
         self.call(lib.fridge_lock_acquire, request, 0, state)
         return Answer(state.outcome == lib.FRIDGE_LOCK_GRANTED, state.outcome == lib.FRIDGE_LOCK_QUEUED, state.fence, state.ahead)
 
-    def acquire(self, token: bytes, deadline: float | None, granted: Callable[[int], None], *, shared: bool = False,
+    def acquire(self, token: bytes, deadline: Deadline, granted: Callable[[int], None], *, shared: bool = False,
                 lease_ms: int = 0) -> bool:  # fmt: skip
         """Wait in line for a grant.
 
         Args:
             token: who asks.
-            deadline: a time.monotonic(); None waits for ever.
+            deadline: when to give up.
             granted: called with the fencing token. What it raises ends the grant.
             shared: beside other shared ones, up to the limit.
             lease_ms: held at most so long; 0: no end.
@@ -164,11 +145,11 @@ class Line:
         self.store._hold()
         try:
             while not self.store.closed:
-                self._held(lib.fridge_lock_acquire, request, max(1, left_ms(deadline)), state)
+                self._held(lib.fridge_lock_acquire, request, max(1, deadline.milliseconds), state)
                 if state.outcome == lib.FRIDGE_LOCK_GRANTED:
                     granted(state.fence)
                     return True
-                if state.outcome == lib.FRIDGE_LOCK_REFUSED and left_ms(deadline) == 0:
+                if state.outcome == lib.FRIDGE_LOCK_REFUSED and deadline.milliseconds == 0:
                     return False
             raise ClosedError(f"the segment was closed while this thread waited for {self}")
         except BaseException:
@@ -239,15 +220,21 @@ class Line:
         granted = ffi.new("int *")
         self.call(lib.fridge_lock_leave, b"-", 1, granted)
 
-    def wait_free(self, deadline: float | None) -> bool:
+    def wait_free(self, deadline: Deadline) -> bool:
         """Sleep until nobody has a grant, without asking for one. Return False at the deadline."""
         waited = ffi.new("int *")
         while True:
-            self.call(lib.fridge_lock_wait, left_ms(deadline), waited)
+            self.call(lib.fridge_lock_wait, deadline.milliseconds, waited)
             if waited[0] != lib.FRIDGE_INTERRUPTED:
                 return bool(waited[0] == lib.FRIDGE_WOKEN)
 
     # --- facts ---
+
+    def lease_ends(self) -> float:
+        """Return the time.monotonic() at which the present lease runs out."""
+        found, left, limit = ffi.new("size_t *"), ffi.new("uint64_t *"), ffi.new("uint32_t *")
+        self.call(lib.fridge_lock_owners, ffi.NULL, 0, found, left, limit)
+        return time.monotonic() + float(left[0]) / 1000
 
     def _owners(self) -> list[CData]:
         found, left, limit = ffi.new("size_t *"), ffi.new("uint64_t *"), ffi.new("uint32_t *")

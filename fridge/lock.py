@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 
 from fridge.commands import Key
 from fridge.errors import ArgumentError, LockError, LockNotOwnedError, LockTimeoutError
-from fridge.line import Line, deadline_of, forget, milliseconds, new_token, remember, waits_for_itself
+from fridge.line import Line, forget, milliseconds, new_token, remember, waits_for_itself
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline
 
 if TYPE_CHECKING:
     from fridge.holder import Holder
 
+CLOCK_S = 0.002  # the engine's clock steps in milliseconds
 RENEWALS = 3  # of a lease in its own length: two may fail
 
 
@@ -71,7 +73,7 @@ class Lock:
             raise ArgumentError("auto_extend renews a lease, and there is none: give timeout=seconds as well")
         self._line = Line(default_store() if store is None else store, name)
         self._lease_ms = 0 if timeout is None else milliseconds(timeout, "a lock's timeout")
-        deadline_of(blocking_timeout, "blocking_timeout")
+        Deadline(blocking_timeout, "blocking_timeout")
         self.name = name
         self.timeout = timeout
         self.sleep = sleep
@@ -108,7 +110,7 @@ class Lock:
         """
         if blocking_timeout is None:
             blocking_timeout = self.blocking_timeout
-        deadline = deadline_of(blocking_timeout, "blocking_timeout")
+        deadline = Deadline(blocking_timeout, "blocking_timeout")
         secret = new_token() if token is None else token.encode() if isinstance(token, str) else bytes(token)
         waits = self.blocking if blocking is None else blocking
         if waits and blocking_timeout != 0:
@@ -131,7 +133,7 @@ class Lock:
             raise LockError(f"this thread holds lock {self._line} and would wait for itself: release it first")
 
     def _keep(self, secret: bytes, fence: int) -> None:
-        grant = Grant(secret, fence, time.monotonic() + self._lease_ms / 1000 if self._lease_ms else None)
+        grant = Grant(secret, fence, self._line.lease_ends() if self._lease_ms else None)
         self.local.grant = grant
         if self.auto_extend or not self._lease_ms:
             remember(self._line, secret, self.thread_local)
@@ -213,7 +215,7 @@ class Lock:
         self._check_process(grant, verb)
         if not self._line.renew(grant.token, ms, add):
             raise self._lost(grant, verb)
-        grant.ends = (grant.ends if add else time.monotonic()) + ms / 1000
+        grant.ends = self._line.lease_ends()
 
     def _start_renewing(self, grant: Grant) -> None:
         from fridge.keeper import keeper, logger
@@ -221,9 +223,8 @@ class Lock:
         line, ms, every = self._line, self._lease_ms, self._lease_ms / 1000 / RENEWALS
 
         def renew() -> float | None:
-            now = time.monotonic()
             if line.renew(grant.token, ms):
-                grant.ends = now + ms / 1000
+                grant.ends = line.lease_ends()
                 return every
             logger.warning("the lease of lock %s ran out before it could be renewed, or the lock was cleared", line)
             return None
@@ -263,7 +264,7 @@ class Lock:
         Raises:
             LockError: the calling thread holds it: it would wait for itself.
         """
-        deadline = deadline_of(timeout)
+        deadline = Deadline(timeout)
         if timeout != 0:
             self._refuse_to_wait_for_itself()
         return self._line.wait_free(deadline)
@@ -299,7 +300,7 @@ class Lock:
                                     f"{os.getpid()}, was forked from it")  # fmt: skip
 
     def _lost(self, grant: Grant, verb: str) -> LockNotOwnedError:
-        over = grant.ends is not None and time.monotonic() >= grant.ends
+        over = grant.ends is not None and time.monotonic() >= grant.ends - CLOCK_S
         how = f"its lease of {self.timeout} s ran out" if over else "somebody cleared it"
         holder = self.holder()
         now = f"it is held by {holder} now" if holder else "nobody holds it now"

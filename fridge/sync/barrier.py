@@ -13,8 +13,9 @@ from typing import NamedTuple
 from fridge._native import ffi, lib
 from fridge.commands import Key, encode_key
 from fridge.errors import ArgumentError, BrokenBarrierError, SegmentDamagedError
-from fridge.line import OWNERS, Line, deadline_of, is_whole, left_ms
+from fridge.line import OWNERS, Line, is_whole
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline
 
 PARTIES = OWNERS // 2  # at most: those who come for the next round have to find room while the last one leaves
 
@@ -63,7 +64,7 @@ class Barrier:
     def __init__(self, name: Key, parties: int, timeout: float | None = None, *, store: Store | None = None) -> None:
         if not is_whole(parties, 1, PARTIES):
             raise ArgumentError(f"a barrier of {parties!r} parties is impossible: give 1 to {PARTIES}")
-        deadline_of(timeout)
+        Deadline(timeout)
         self._store = default_store() if store is None else store
         self._line = Line(self._store, name)  # for its calls on the state
         self._members = Line(self._store, encode_key(name) + b":here", OWNERS)
@@ -106,7 +107,7 @@ class Barrier:
             BrokenBarrierError: the barrier is broken; the message says by what, where that is known.
             ArgumentError: others use this name with another number of parties.
         """
-        deadline = deadline_of(self.timeout if timeout is None else timeout)
+        deadline = Deadline(self.timeout if timeout is None else timeout)
         token = os.urandom(8).hex()
         try:
             if not self._members.acquire(token.encode(), deadline, lambda _: None, shared=True):
@@ -118,7 +119,7 @@ class Barrier:
         finally:
             self._members.let_go(token.encode())
 
-    def _wait(self, token: str, deadline: float | None) -> int:
+    def _wait(self, token: str, deadline: Deadline) -> int:
         index = self._arrive(token)
         if index == self.parties - 1:
             return index
@@ -132,13 +133,13 @@ class Barrier:
                 return index
             if token not in state.here:
                 raise BrokenBarrierError(f"barrier {self._line} was broken, or reset")
-            if left_ms(deadline) == 0:
+            if deadline.milliseconds == 0:
                 self._break(token, by_force=True)
                 if token in self._read()[1].gone:
                     return index
                 raise BrokenBarrierError(f"barrier {self._line}: {len(state.here)} of {self.parties} parties had come when the "
                                          "time was up")  # fmt: skip
-            self._line.call(lib.fridge_key_watch, version[0], members, len(members), left_ms(deadline), version, died, waited)
+            self._line.call(lib.fridge_key_watch, version[0], members, len(members), deadline.milliseconds, version, died, waited)
             if died[0]:
                 self._bury()
 

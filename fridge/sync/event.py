@@ -9,8 +9,9 @@ from __future__ import annotations
 from fridge._native import ffi, lib
 from fridge.commands import Key
 from fridge.errors import NotAnIntegerError
-from fridge.line import Line, deadline_of, left_ms
+from fridge.line import Line
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline
 
 
 class Event:
@@ -62,7 +63,7 @@ class Event:
         Raises:
             NotAnIntegerError: the key holds something else than an integer.
         """
-        deadline = deadline_of(timeout)
+        deadline = Deadline(timeout)
         version, left, exists = ffi.new("uint64_t *"), ffi.new("uint64_t *"), ffi.new("int *")
         waited = ffi.new("int *")
         first: int | None = None
@@ -72,9 +73,9 @@ class Event:
             first = count if first is None else min(first, count)  # lower than before: it was deleted meanwhile
             if count % 2 == 1 or count > first:
                 return True
-            if left_ms(deadline) == 0:
+            if deadline.milliseconds == 0:
                 return False
-            self._line.call(lib.fridge_key_wait, version[0], left_ms(deadline), version, waited)
+            self._line.call(lib.fridge_key_wait, version[0], deadline.milliseconds, version, waited)
 
     def __repr__(self) -> str:
         return f"<fridge.Event {self.name!r}>"

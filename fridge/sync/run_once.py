@@ -12,9 +12,9 @@ from typing import Any, overload
 from fridge.commands import Key, encode, encode_key
 from fridge.errors import ArgumentError, WaitTimeoutError
 from fridge.keys import Text
-from fridge.line import deadline_of
 from fridge.lock import Lock
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline
 
 DONE = b"done"  # the marker of a function that returned None
 
@@ -55,7 +55,7 @@ class Once:
             ArgumentError: the function returned something else. It counts as not run.
             LockError: the function calls itself in this way: it would wait for itself.
         """
-        deadline_of(timeout)
+        Deadline(timeout)
         marker = self._marker()
         if marker is not None:
             return marker

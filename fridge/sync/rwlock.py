@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from fridge.commands import Key
 from fridge.errors import LockError, LockNotOwnedError, LockTimeoutError
-from fridge.line import OWNERS, Line, deadline_of, forget, new_token, remember, waits_for_itself
+from fridge.line import OWNERS, Line, forget, new_token, remember, waits_for_itself
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline
 
 if TYPE_CHECKING:
     from fridge.holder import Holder
@@ -65,7 +66,7 @@ class RWLock:
         return self._acquire(False, blocking, timeout)
 
     def _acquire(self, shared: bool, blocking: bool, timeout: float | None) -> bool:
-        deadline = deadline_of(timeout)
+        deadline = Deadline(timeout)
         if self._holds() or waits_for_itself(self._line):
             raise LockError(f"this thread holds read-write lock {self._line} and may wait for itself: release it first")
         token = new_token()
@@ -127,7 +128,7 @@ class Side:
     """A read-write lock, to be held for reading or for writing in a `with` block."""
 
     def __init__(self, lock: RWLock, shared: bool, timeout: float | None) -> None:
-        deadline_of(timeout)
+        Deadline(timeout)
         self._lock = lock
         self._shared = shared
         self._timeout = timeout

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from fridge.commands import Key
 from fridge.errors import ArgumentError, LockError, LockNotOwnedError
-from fridge.line import OWNERS, Line, deadline_of, forget, is_whole, new_token, remember
+from fridge.line import OWNERS, Line, forget, is_whole, new_token, remember
 from fridge.store import Store, default_store
+from fridge.waiting import Deadline
 
 if TYPE_CHECKING:
     from fridge.holder import Holder
@@ -58,7 +59,7 @@ class Semaphore:
             ArgumentError: others use this name with another number of permits.
         """
         token, pid = new_token(), os.getpid()
-        deadline = deadline_of(timeout)
+        deadline = Deadline(timeout)
         if blocking and timeout != 0:
             return self._line.acquire(token, deadline, lambda _: self._keep(pid, token), shared=True)
         try:
