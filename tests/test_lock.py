@@ -505,9 +505,9 @@ def test_a_stopped_holder_is_not_robbed(f: fridge.Store) -> None:
 
 
 def test_auto_extend_outlives_its_lease_but_not_a_stop(f: fridge.Store) -> None:
-    with child(lambda tell: hold(tell, f.path, timeout=0.3, auto_extend=True)) as other:
+    with child(lambda tell: hold(tell, f.path, timeout=1, auto_extend=True)) as other:
         fence = other.get()
-        assert f.lock("jobs").acquire(blocking_timeout=0.8) is False
+        assert f.lock("jobs").acquire(blocking_timeout=1.6) is False
         other.signal(signal.SIGSTOP)
         with f.lock("jobs") as lock:
             assert (lock.fence or 0) > fence
@@ -519,8 +519,8 @@ def test_auto_extend_outlives_its_lease_but_not_a_stop(f: fridge.Store) -> None:
 
 
 def test_auto_extend_ends_with_release_and_with_the_process(f: fridge.Store) -> None:
-    with f.lock("mine", timeout=0.15, auto_extend=True) as lock:
-        assert f.lock("mine", thread_local=False).wait(0.5) is False
+    with f.lock("mine", timeout=0.6, auto_extend=True) as lock:
+        assert f.lock("mine", thread_local=False).wait(1) is False
         assert lock.owned()
     assert not lock.locked()
     wait_until(lambda: not any(t.name == "fridge-keeper" for t in threading.enumerate()), "the keeper ends")
