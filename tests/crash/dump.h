@@ -1,7 +1,7 @@
 /* dump.h - what a store holds, as its users see it: a digest that two equal states share whatever lies where, and the
  * same in words for a failure's report.
  *
- * core: every key of the databases in DUMP_DATABASES with its kind, value or fields, and expiry; read without latches, so
+ * core: every key of the databases in DUMP_DATABASES with its kind, value or fields, expiry, and a lock's owners; read without latches, so
  *       it may be taken of a store in the middle of a commit. Versions and encodings are left out.
  * rest: core, and what only a store at rest says: DBSIZE and keys with an expiry of each of these databases, the live
  *       tables with their rows.

@@ -10,6 +10,7 @@
 #include "shm/index.h"
 #include "store/counter.h"
 #include "store/hash.h"
+#include "store/lock.h"
 #include "store/string.h"
 #include "store/table.h"
 
@@ -298,6 +299,35 @@ static fr_status do_trash(store *st, txn *t, const call *c) {
     return tree_reclaim(st, t, (uint32_t)number(c->w[1]), (unsigned)number(c->w[2]), &freed);
 }
 
+static fr_status do_acquire(store *st, txn *t, const call *c) {
+    key k;
+    lock_state out;
+    lock_request r = {.token = c->w[2], .limit = 1};
+    for (size_t i = 3; i < c->n; i++) {
+        if (is(c->w[i], "QUEUE")) r.queue = true;
+        else if (is(c->w[i], "SHARED") && i + 1 < c->n) r.shared = true, r.limit = (uint32_t)number(c->w[++i]);
+        else if (is(c->w[i], "LEASE") && i + 1 < c->n) r.lease_ms = (uint64_t)number(c->w[++i]);
+    }
+    fr_status status = route(c, 1, &k);
+    return status == FR_OK ? lock_acquire(st, t, &k, &r, &out) : status;
+}
+
+static fr_status do_let_go(store *st, txn *t, const call *c) {
+    key k;
+    bool done;
+    fr_status status = route(c, 1, &k);
+    if (status != FR_OK) return status;
+    if (is(c->w[0], "FORCE")) return lock_force(st, t, &k, &done);
+    return is(c->w[0], "QUIT") ? lock_leave(st, t, &k, c->w[2], &done) : lock_release(st, t, &k, c->w[2], &done);
+}
+
+static fr_status do_lease(store *st, txn *t, const call *c) {
+    key k;
+    bool done;
+    fr_status status = route(c, 1, &k);
+    return status == FR_OK ? lock_lease(st, t, &k, c->w[2], (uint64_t)number(c->w[3]), &done) : status;
+}
+
 /* Which words are keys: first, last (0 = to the end), step; first 0: every stripe, -1: the stripe that word 1 says. */
 typedef struct verb {
     const char *name;
@@ -315,7 +345,8 @@ static const verb verbs[] = {
     {"HSETNX", do_hset, 1, 1, 1},   {"HINCR", do_hincr, 1, 1, 1},   {"HINCRF", do_hincrf, 1, 1, 1},
     {"HDEL", do_hdel, 1, 1, 1},     {"HCAS", do_hcas, 1, 1, 1},     {"FLUSHDB", do_flush, 0, 0, 1},
     {"FLUSHALL", do_flush, 0, 0, 1}, {"SWAPDB", do_swap, 0, 0, 1},  {"COPEN", do_copen, 1, 1, 1},
-    {"TRASH", do_trash, -1, 0, 1},
+    {"TRASH", do_trash, -1, 0, 1},  {"ACQUIRE", do_acquire, 1, 1, 1}, {"RELEASE", do_let_go, 1, 1, 1},
+    {"FORCE", do_let_go, 1, 1, 1},  {"QUIT", do_let_go, 1, 1, 1},   {"LEASE", do_lease, 1, 1, 1},
 };
 
 static const verb *verb_of(span w) {

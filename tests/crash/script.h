@@ -7,7 +7,8 @@
  * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v]..., INCR k n, INCRF k x, INCREX k n low high, APPEND k v,
  *   SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new, EXPIRE k at, PERSIST k, RENAME a b, RENAMENX a b, COPY a b,
  *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
- *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
+ *   SWAPDB a b, COPEN k n, TRASH stripe limit, ACQUIRE k token [SHARED limit|QUEUE|LEASE ms]..., RELEASE k token, FORCE k,
+ *   QUIT k token, LEASE k token ms (locks; the owners are clients, so that no state hangs on who lives); EXEC a | b | c runs several in one.
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CSET k n, CCAS k a b, REGISTER,
  *   EXPECT k v
