@@ -1,6 +1,8 @@
 /* lock.c - see lock.h. Sections: a lock in memory; the line; operations. */
 #include "store/lock.h"
 
+#include "shm/wait.h"
+
 /* --- a lock in memory ------------------------------------------------------------------------------------------------- */
 
 /* What a key held when the operation met it, and what it shall hold. */
@@ -9,6 +11,7 @@ typedef struct lock {
     owners o;
     uint64_t expiry; /* the first holder's lease, as the key's expiry */
     bool changed;
+    uint32_t granted; /* owner_bits of those who got it now */
 } lock;
 
 static void drop(lock *l, uint32_t i) {
@@ -71,6 +74,7 @@ static void drop_dead_holders(txn *t, lock *l) {
 static fr_status load(store *st, txn *t, const key *k, lock *l, bool *kept) {
     l->o = (owners){.limit = 1, .role = ROLE_LOCK};
     l->changed = false;
+    l->granted = 0;
     l->expiry = NO_EXPIRY;
     *kept = true;
     if (k->table != NO_TABLE) return FR_ROWONLY;
@@ -100,6 +104,7 @@ static fr_status save(store *st, txn *t, const key *k, lock *l) {
     uint64_t slot;
     span value = {l->o.entry[0].token, l->o.entry[0].token_n};
     fr_status status = owners_write(t, k, value, &l->o, l->expiry, &slot);
+    if (l->o.waiters) txn_wake_some(t, WAIT_OTHERS | l->granted);
     return status == FR_OK ? key_put(st, t, k, &l->f, slot, l->expiry) : status;
 }
 
@@ -116,6 +121,7 @@ static void grant_first(txn *t, const key *k, lock *l) {
     e->number = txn_version(t, k->stripe);
     e->since_ms = t->now_ms;
     l->expiry = e->lease_ms && !e->shared ? t->now_ms + e->lease_ms : NO_EXPIRY;
+    l->granted |= owner_bit((span){e->token, e->token_n});
     l->o.holders++;
     l->o.waiters--;
     l->changed = true;

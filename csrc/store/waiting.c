@@ -138,6 +138,7 @@ static uint64_t look_ms(const lock_state *at) { return at->outcome == LOCK_QUEUE
 /* One sleep in line; *again: worth asking. */
 static fr_status doze(store *st, call *c, uint64_t deadline_ms, bool *again, enum wait_result *how, fr_error *err) {
     wait_point p = wait_mark(st->s, c->k.hash);
+    if (c->state.outcome == LOCK_QUEUED) p.bits = owner_bit(c->token);
     fr_status status = run_read(st, c, do_look, err);
     *again = c->flag;
     *how = WAIT_WOKEN;
