@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fridge.errors import ClosedError, FridgeError
-from fridge.line import Line
+from fridge.line import PASSING, Line
 
 RETRY_S = 0.05  # between two attempts to let go of what a stopped process's latch keeps
 logger = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Keeper:
             line.store._hold()
             try:
                 line.give_back_held(token)
-            except FridgeError:
+            except PASSING:
                 return RETRY_S
             finally:
                 line.store._release()
@@ -105,9 +105,12 @@ def _attempt(job: Job) -> float | None:
         return job.run()
     except ClosedError:  # what the handle held ended with it
         return None
-    except FridgeError as error:
+    except PASSING as error:
         logger.warning("a lease could not be renewed, will try again: %s", error)
         return RETRY_S
+    except FridgeError as error:
+        logger.warning("a lease could not be renewed: %s", error)
+        return None
 
 
 _keepers: dict[int, Keeper] = {}

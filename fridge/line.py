@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from fridge.holder import Holder
     from fridge.store import Store
 
+PASSING = LatchTimeoutError, OutOfMemoryError
+"""What keeps a grant from being ended now, but not for ever: a stopped process, a full segment."""
+
 OWNERS = 256  # holders and waiters of a name together: OWNERS_MAX of csrc/store/owner.h
 
 
@@ -169,10 +172,12 @@ class Line:
     def _withdraw_held(self, token: bytes) -> None:
         try:
             self.give_back_held(token)
-        except FridgeError:
+        except PASSING:
             from fridge.keeper import keeper
 
             keeper().give_back(self, token)
+        except FridgeError:  # no lock at all: then there is nothing to give up
+            pass
 
     def give_back_held(self, token: bytes) -> None:
         """Give up a grant or a place in line, of a mapped segment. Raises what keeps it from being done now."""
@@ -197,7 +202,7 @@ class Line:
         """
         try:
             return self.release(token)
-        except (LatchTimeoutError, OutOfMemoryError):
+        except PASSING:
             from fridge.keeper import keeper
 
             keeper().give_back(self, token)

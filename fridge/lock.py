@@ -123,7 +123,7 @@ class Lock:
             answer = self._line.ask(secret, lease_ms=self._lease_ms)
             if answer.granted:
                 self._keep(secret, answer.fence)
-        except KeyboardInterrupt:  # any exception that a signal handler raised
+        except BaseException:  # a signal handler's, for one
             self._line.withdraw(secret)
             raise
         return answer.granted

@@ -177,6 +177,7 @@ def test_keys_of_other_kinds_are_no_locks(f: fridge.Store) -> None:
         with pytest.raises(TypeError):
             f.lock(name).holder()
     assert f.hgetall("jobs") == {b"a": b"1"}
+    assert not any(thread.name == "fridge-keeper" for thread in threading.enumerate()), "there is nothing to give back"
 
 
 # --- release, lost locks, waits for oneself ------------------------------------------------------------------------------------
@@ -648,21 +649,16 @@ def test_P2_unlock_clears_whoever_holds_it(f: fridge.Store) -> None:
 
 def test_P9_a_waiter_and_a_newcomer_never_hold_it_both(f: fridge.Store) -> None:
     """Files that are unlinked at release: the waiter owns the old one, the newcomer locks a new one."""
-    with children(queue, 1, f.path) as (waiter,):
-        lock = f.lock("jobs")
-        if not lock.acquire(blocking=False):  # the child was quicker
-            waiter.get()
-            lock.acquire()
-        else:
-            waiting(f, 1)
+    lock = f.lock("jobs")
+    lock.acquire()
+    with child(hold, f.path) as waiter:
+        waiting(f, 1)
         line, newcomer = Line(f, "jobs"), new_token()
         lock.release()
-        holders = line.owners(waiting=False)
-        answer = line.ask(newcomer)
-        assert len(holders) <= 1
-        assert not (answer.granted and holders and line.holds(holders[0].token)), "two holders"
-        assert lock.locked() or not holders, "exists() goes on being true after a hand-over"
-        line.withdraw(newcomer)
+        assert line.ask(newcomer).granted is False
+        assert [holder.pid for holder in line.owners(waiting=False)] == [waiter.pid]
+        assert lock.locked(), "exists() goes on being true after a hand-over"
+        waiter.get()
 
 
 def test_P9_a_crash_leaves_no_lock_behind(f: fridge.Store) -> None:

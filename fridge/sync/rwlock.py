@@ -76,7 +76,7 @@ class RWLock:
             granted = self._line.ask(token, shared=shared).granted
             if granted:
                 self._keep(token)
-        except KeyboardInterrupt:
+        except BaseException:
             self._line.withdraw(token)
             raise
         return granted

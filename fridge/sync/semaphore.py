@@ -66,7 +66,7 @@ class Semaphore:
             granted = self._line.ask(token, shared=True).granted
             if granted:
                 self._keep(pid, token)
-        except KeyboardInterrupt:
+        except BaseException:
             self._line.withdraw(token)
             raise
         return granted
