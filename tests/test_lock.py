@@ -635,6 +635,58 @@ def test_wait_does_not_acquire(f: fridge.Store) -> None:
         assert f.info()["statistics"]["lock_grants"] == 1
 
 
+def copy_for_ever(tell: Tell, path: str) -> None:
+    """A child that spends nearly all its time inside one transaction, with the latches of two stripes."""
+    store = fridge.open(path)
+    store.set("from", b"x" * 8_000_000)
+    tell()
+    while True:
+        store.copy("from", "to", replace=True)
+
+
+def is_latched(f: fridge.Store, name: str) -> bool:
+    try:
+        f.persist(name)
+    except errors.LatchTimeoutError:
+        return True
+    return False
+
+
+def test_a_stopped_process_with_a_latch_delays_but_breaks_nothing(segment_path: Path) -> None:
+    with fridge.open(segment_path, size="64mb") as f, child(copy_for_ever, f.path) as other:
+        locks = [f.lock(f"jobs{i}") for i in range(256)]
+        for lock in locks:
+            while not lock.acquire(blocking_timeout=5):
+                pass
+        other.get()
+
+        def caught() -> list[fridge.Lock]:
+            other.signal(signal.SIGSTOP)
+            if not is_latched(f, "to"):
+                other.signal(signal.SIGCONT)
+                return []
+            return [lock for lock in locks if is_latched(f, str(lock.name))][:2]
+
+        held = wait_until(caught, "the child is stopped inside a transaction, with the latch of a lock", PATIENCE)
+        with pytest.raises(errors.LatchTimeoutError):
+            held[0].release()
+        with pytest.raises(errors.LockError, match="has released it"):
+            held[0].release()
+        assert held[0].locked(), "readers are not held up"
+        with pytest.raises(errors.LatchTimeoutError):
+            f.lock("to").acquire(blocking_timeout=0.3)
+        waiter = threading.Thread(target=lambda: f.lock(held[1].name).acquire())
+        waiter.start()
+        other.signal(signal.SIGCONT)
+        wait_until(lambda: not held[0].locked(), "it is released by itself")
+        waiting(f, 1, str(held[1].name))
+        held[1].release()
+        waiter.join(PATIENCE)
+        other.kill()
+        assert [waiter.pid for waiter in held[1].waiters()] == []
+        assert f.verify().findings == 0
+
+
 # --- what others get wrong -------------------------------------------------------------------------------------------------------
 
 

@@ -177,14 +177,15 @@ static fr_status pause_line(fr_status status, lock_state *out) {
 fr_status lock_wait(store *st, uint32_t db, span name, const lock_request *r, uint64_t deadline_ms, lock_state *out,
                     fr_error *err) {
     call c = {.request = r, .token = r->token, .state = {.outcome = LOCK_REFUSED}};
-    uint64_t now = clock_boot_ms(), turn = now + WAIT_SLICE_MS;
+    uint64_t turn = clock_boot_ms() + WAIT_SLICE_MS;
     bool again = true;
-    for (;; now = clock_boot_ms()) {
+    for (;;) {
         enum wait_result how = WAIT_WOKEN;
         fr_status status = route(st, db, name, &c, err);
         if (status == FR_OK && again) status = run_write(st, &c, do_acquire, err);
         *out = c.state;
         if ((status == FR_OK && c.state.outcome == LOCK_GRANTED) || !r->queue) return status;
+        uint64_t now = clock_boot_ms(); /* after asking, which may have waited for a latch */
         if (now >= deadline_ms) return give_up(st, &c, out, err);
         if (status == FR_OK) status = doze(st, &c, deadline_ms, &again, &how, err);
         if (status != FR_OK || how == WAIT_INTERRUPTED || now >= turn) return pause_line(status, out);

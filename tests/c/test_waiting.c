@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "shm/latch.h"
 #include "store_fixture.h"
 
 static store *st;
@@ -139,6 +140,26 @@ static void deaths_are_noticed(void) {
     close_sound(st);
 }
 
+static void a_stopped_writer_is_waited_for_to_the_deadline(void) {
+    fresh();
+    fr_error err;
+    key k;
+    lock_state state;
+    lock_request r = {.token = text_of("a"), .limit = 1, .queue = true, .owned = true};
+    CHECK_STATUS(key_route(st, 0, NAME, &k, &err), FR_OK);
+    segment_become(st->s, 2, 1);
+    CHECK_STATUS(latch_take(st->s, k.stripe, clock_boot_ms() + 100, &err), FR_OK);
+    segment_become(st->s, 1, 1);
+    CHECK_STATUS(lock_wait(st, 0, NAME, &r, clock_boot_ms() + 60000, &state, &err), FR_OK);
+    CHECK(state.outcome == LOCK_QUEUED); /* call again */
+    CHECK_STATUS(lock_wait(st, 0, NAME, &r, clock_boot_ms() + 1, &state, &err), FR_LATCHED);
+    segment_become(st->s, 2, 1);
+    latch_drop(st->s, k.stripe);
+    segment_become(st->s, 1, 1);
+    CHECK(wait_for("a", 1).outcome == LOCK_GRANTED);
+    close_sound(st);
+}
+
 /* --- hand-over between threads --------------------------------------------------------------------------------------------- */
 
 #define TURNS 500
@@ -173,6 +194,7 @@ int main(void) {
     RUN(signals_interrupt);
     RUN(who_was_refused_by_a_long_string_is_told_so_at_the_deadline_only);
     RUN(deaths_are_noticed);
+    RUN(a_stopped_writer_is_waited_for_to_the_deadline);
     RUN(threads_hand_over);
     return 0;
 }
