@@ -207,6 +207,11 @@ class Line:
 
             keeper().give_back(self, token)
             raise
+        except FridgeError:
+            raise
+        except BaseException:  # a signal handler's, before or after it was done
+            self.withdraw(token)
+            raise
 
     def clear(self) -> bool:
         """End all grants, whoever has them. Return whether there was one."""

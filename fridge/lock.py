@@ -152,9 +152,12 @@ class Lock:
         grant = self._grant()
         if grant is None:
             raise LockError(f"cannot release lock {self._line}: this {self._who()} has not acquired it, or has released it")
-        self._drop(grant)
-        self._check_process(grant, "release")
-        if not self._line.let_go(grant.token):
+        try:
+            self._check_process(grant, "release")
+            done = self._line.let_go(grant.token)
+        finally:
+            self._drop(grant)
+        if not done:
             raise self._lost(grant, "release")
 
     def unlock(self) -> bool:

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fridge._native import check, error_buffer, ffi, lib
-from fridge.errors import ArgumentError
+from fridge.errors import ArgumentError, ClosedError
 
 if TYPE_CHECKING:
     from fridge.commands import Commands
@@ -84,6 +84,8 @@ def wait_for_change(store: Commands, db: int, name: bytes, version: int, deadlin
                 return int(now[0])
             if waited[0] == lib.FRIDGE_TIMED_OUT:
                 return None
+            if store.closed:
+                raise ClosedError("the segment was closed while this thread waited")
     finally:
         store._release()
 

@@ -362,7 +362,10 @@ def test_close_while_another_thread_waits(f: fridge.Store) -> None:
         except fridge.FridgeError as error:
             failed.append(error)
 
-    waits = (other.lock("jobs").acquire, other.lock("jobs").wait, other.event("never").wait)
+    waits: tuple[Callable[[], object], ...] = (
+        other.lock("jobs").acquire, other.lock("jobs").wait, other.event("never").wait,
+        lambda: other.wait("key", other.version("key")),
+    )  # fmt: skip
     threads = [threading.Thread(target=wait, args=(what,)) for what in waits]
     for thread in threads:
         thread.start()
@@ -370,7 +373,7 @@ def test_close_while_another_thread_waits(f: fridge.Store) -> None:
     other.close()
     for thread in threads:
         thread.join(PATIENCE)
-    assert [type(error) for error in failed] == [errors.ClosedError] * 3
+    assert [type(error) for error in failed] == [errors.ClosedError] * 4
     assert f.lock("jobs").waiters() == []
 
 

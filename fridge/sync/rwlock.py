@@ -99,9 +99,12 @@ class RWLock:
         if not self._holds():
             raise LockError(f"cannot release read-write lock {self._line}: this thread has not acquired it, or has released it")
         _, token = self._local.grant
-        self._local.grant = (0, b"")
-        forget(self._line, token)
-        if not self._line.let_go(token):
+        try:
+            done = self._line.let_go(token)
+        finally:
+            self._local.grant = (0, b"")
+            forget(self._line, token)
+        if not done:
             raise LockNotOwnedError(f"cannot release read-write lock {self._line}: somebody cleared it")
 
     def read(self, timeout: float | None = None) -> Side:

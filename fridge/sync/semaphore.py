@@ -83,8 +83,11 @@ class Semaphore:
             LockNotOwnedError: it was taken away meanwhile, by DEL or FLUSHDB.
         """
         token = self._take()
-        forget(self._line, token)
-        if not self._line.let_go(token):
+        try:
+            done = self._line.let_go(token)
+        finally:
+            forget(self._line, token)
+        if not done:
             raise LockNotOwnedError(f"cannot release semaphore {self._line}: somebody cleared it")
 
     def _take(self) -> bytes:
