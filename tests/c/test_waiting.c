@@ -35,7 +35,10 @@ static lock_state ask(const char *token, bool queue) {
 static fr_status do_end(store *s, txn *t, op *o) { return lock_release(s, t, &o->k, o->value, &o->flag); }
 static bool end(const char *token) {
     op o = {.run = do_end, .name = "lock", .value = text_of(token)};
-    CHECK_STATUS(write_op_at(st, &o, clock_boot_ms()), FR_OK);
+    stripe_set all;
+    fr_error err; /* its own: threads call this */
+    store_all_stripes(st, &all);
+    CHECK_STATUS(store_write(st, clock_boot_ms(), UINT64_MAX, &all, run_op, &o, &err), FR_OK);
     return o.flag;
 }
 static fr_status do_seen(store *s, txn *t, op *o) { return key_version(s, t, &o->k, &o->size, &o->flag); }
