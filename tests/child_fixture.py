@@ -11,6 +11,10 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
+import fridge
+
+from .server_fixture import wait_until
+
 PATIENCE = 20.0  # seconds; a busy machine is slow, and a test that hangs says nothing
 
 
@@ -112,3 +116,8 @@ def child(work: Callable[..., object], *arguments: object) -> Iterator[Child]:
         yield started
     finally:
         started.kill()
+
+
+def waiting(f: fridge.Store, n: int, name: str = "jobs") -> None:
+    """Wait until n processes or threads stand in line for a lock."""
+    wait_until(lambda: len(f.lock(name).waiters()) == n, f"{n} wait", PATIENCE)

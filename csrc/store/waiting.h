@@ -6,9 +6,9 @@
  * live process that holds the key's stripe for longer than latch-timeout is waited for in the same way: the call comes back
  * early, and only at the deadline with FR_LATCHED.
  *
- * What nobody rings for is looked for by time: an expiry is slept towards, and the first in a lock's line looks every
- * HEAD_MS (the others every LINE_MS) whether the holder's process has died. Such a look is a read and one probe, about
- * 2 us: at most 0.1 % of a processor for a whole line.
+ * What nobody rings for is looked for by time: an expiry is slept towards, and the first in a lock's line looks every HEAD_MS
+ * whether the holder's process has died; the others every LINE_MS, which is how late one may learn that it is the first now.
+ * Such a look is a read and one probe, about 2 us: at most 0.1 % of a processor for a whole line.
  */
 #ifndef FRIDGE_STORE_WAITING_H
 #define FRIDGE_STORE_WAITING_H
