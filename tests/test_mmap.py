@@ -307,7 +307,8 @@ def test_importing_is_quick_and_starts_nothing() -> None:
 
 def test_public_names_are_the_promised_ones() -> None:
     integers = {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
-    assert set(fridge.__all__) == {"Counter", "Counters", "FridgeError", "ShardedCounter", "Store", "Table", "open"} | integers
+    objects = {"Barrier", "Counter", "Counters", "Event", "Lock", "Once", "RWLock", "Semaphore", "ShardedCounter", "Store", "Table"}
+    assert set(fridge.__all__) == objects | integers | {"FridgeError", "once", "open"}
 
 
 def test_open_takes_what_store_takes() -> None:

@@ -43,14 +43,15 @@ static bool is_flushed(const txn *t, const head *h) {
     return SPACE_KIND(room_space(t->s, META_SPACE(h->meta))) == SPACE_STALE;
 }
 
-/* A lock dies with its holders. */
-static bool is_ownerless(txn *t, const head *h) {
-    return META_FLAGS(h->meta) & FLAG_OWNER && META_KIND(h->meta) == KIND_STRING && !owners_live(t, h);
+/* A lock dies with its holders; while somebody stands in line its block is kept for the order. */
+static bool is_ended(txn *t, const head *h, bool expired) {
+    return (expired || !owners_live(t, h)) && !owners_awaited(t, h);
 }
 
 static fr_status is_dead(txn *t, const head *h, bool *dead) {
-    bool expired = has_expired(t, h);
-    *dead = expired || is_flushed(t, h) || is_ownerless(t, h);
+    bool expired = has_expired(t, h), stale = is_flushed(t, h);
+    *dead = expired || stale;
+    if (META_FLAGS(h->meta) & FLAG_OWNER && META_KIND(h->meta) == KIND_STRING && !stale) *dead = is_ended(t, h, expired);
     if (META_KIND(h->meta) != KIND_COUNTER) return FR_OK;
     uint64_t cell = h->off + block_body_at(h->meta);
     *dead = expired && !(txn_ld(t, cell + 8) & CELL_DEAD) && txn_ld(t, cell + 16) == ld8(&segment_super(t->s)->counter_epoch);
@@ -193,21 +194,29 @@ static unsigned empty_trash(store *st, uint32_t stripe, uint64_t now_ms, uint64_
     return sum;
 }
 
-static unsigned reclaim_set(store *st, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *set, fr_error *err) {
+/* Every: look at every key, else only where the counts say that one may be dead, or a refused write would walk them all. */
+static unsigned reclaim_set(store *st, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *set, bool every, fr_error *err) {
     unsigned sum = 0, n;
     EACH_STRIPE(i, st, set) {
         uint64_t walk = 0;
-        bool look = worth_a_look(st, i); /* or every refused write would walk every key */
+        bool look = every || worth_a_look(st, i);
         if (look && room_reclaim(st, i, now_ms, deadline_ms, UINT32_MAX, &walk, &n, err) == FR_OK) sum += n;
         sum += empty_trash(st, i, now_ms, deadline_ms, err);
     }
     return sum;
 }
 
+/* Locks of the dead are counted nowhere: each recovered death is a reason to look at everything once. */
+static bool new_deaths(store *st) {
+    uint64_t seen = st->deaths_seen;
+    st->deaths_seen = stat_sum(st->s, STAT_deaths_recovered);
+    return st->deaths_seen != seen;
+}
+
 unsigned room_reclaim_all(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_error *err) {
     stripe_set all;
     store_all_stripes(st, &all);
-    return reclaim_set(st, now_ms, deadline_ms, &all, err) + table_reclaim_all(st, now_ms);
+    return reclaim_set(st, now_ms, deadline_ms, &all, new_deaths(st), err) + table_reclaim_all(st, now_ms);
 }
 
 /* Single keys of the operation's own stripes first: that gives blocks of the size that is wanted where all are of a size,
@@ -235,7 +244,7 @@ static unsigned take_step(store *st, room *r, uint64_t now_ms, uint64_t deadline
     case ROOM_TRIM: return trim_all(st, now_ms, deadline_ms, err);
     case ROOM_SAMPLE: return sample_set(st, now_ms, set, err);
     case ROOM_EVICT: return evict_some(st, r, now_ms, deadline_ms, set, err);
-    case ROOM_RECLAIM: return reclaim_set(st, now_ms, deadline_ms, set, err);
+    case ROOM_RECLAIM: return reclaim_set(st, now_ms, deadline_ms, set, false, err);
     default: return room_reclaim_all(st, now_ms, deadline_ms, err);
     }
 }

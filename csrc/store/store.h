@@ -27,6 +27,7 @@ typedef struct store {
     uint64_t catalogue_version;   /* of the copies below; 0 = never read */
     uint32_t table_count;
     struct table **tables;        /* by table number; NULL where none is declared */
+    uint64_t deaths_seen;         /* room.c: recovered deaths for which all keys have been looked at */
     struct table *spare;          /* memory for one more of them, taken before a declaration is published */
 } store;
 

@@ -8,7 +8,8 @@
  *   INCREX k n low high, APPEND k v, SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new,
  *   EXPIRE k at [NX|XX|GT|LT], PERSIST k, RENAME a b, RENAMENX a b, COPY a b, COPYNX a b, MOVE k db, MSET k v...,
  *   HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL, SWAPDB a b,
- *   COPEN k n, TRASH stripe limit, and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
+ *   COPEN k n, TRASH stripe limit, ACQUIRE k token [SHARED limit|QUEUE|LEASE ms]..., RELEASE k token, FORCE k, QUIT k token,
+ *   LEASE k token ms (locks; the owners are clients, so that no state hangs on who lives), and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
  *   (columns by number), ROWS row column v row column v..., TAKE row, CLEAR table,
  *   UPDATE row [IF column v..] [SET column v..] [ADD column n..] [ELSE column v..] [NX|XX] [PXAT ms]; EXEC a | b | c runs
  *   several in one.
