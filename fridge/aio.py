@@ -209,6 +209,11 @@ async def _sleep_on(store: Commands, key: int, seconds: float | None, looked: Ca
         bell.remove(key, future)
 
 
+async def sleep_on_key(store: Commands, db: int, name: bytes, seconds: float, looked: Callable[[], bool]) -> None:
+    """Wait until a key changes, at most so long. looked() is asked once the key is marked: True: no need to wait."""
+    await _sleep_on(store, _hash(store, db, name), seconds, looked)
+
+
 async def wait_for_change(store: Commands, db: int, name: bytes, version: int, timeout: float | None = None) -> int | None:
     """Wait until a key's version is another one; the twin of `fridge.waiting.wait_for_change`.
 

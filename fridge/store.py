@@ -17,6 +17,7 @@ from fridge.vars import Published
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fridge.async_lock import AsyncLock
     from fridge.commands import Key
     from fridge.counter import Counter, Counters
     from fridge.keys import Text
@@ -66,7 +67,7 @@ class Store(Published):
                  decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
         if mode not in ("rw", "r"):
             raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
-        from fridge import aio, holder, keeper, lock, snapshots, sync  # noqa: F401  (so that no call has to: local_client)
+        from fridge import aio, async_lock, holder, keeper, lock, snapshots, sync  # noqa: F401  (so that no call has to)
         from fridge import path as paths  # here, so that `import fridge` stays quick
         from fridge.segment import Segment
 
@@ -207,6 +208,18 @@ class Store(Published):
 
         return Lock(name, timeout, sleep, blocking, blocking_timeout, thread_local, raise_on_release_error,
                     auto_extend=auto_extend, store=self)  # fmt: skip
+
+    def async_lock(self, name: Key, timeout: float | None = None, blocking: bool = True, blocking_timeout: float | None = None,
+                   *, auto_extend: bool = False) -> AsyncLock:  # fmt: skip
+        """Return the lock of this name for the tasks of an event loop; see `fridge.async_lock.AsyncLock`.
+
+        Example:
+            >>> async with f.async_lock("jobs"):  # doctest: +SKIP
+            ...     await work()
+        """
+        from fridge.async_lock import AsyncLock
+
+        return AsyncLock(name, timeout, blocking, blocking_timeout, auto_extend=auto_extend, store=self)
 
     def semaphore(self, name: Key, permits: int = 1) -> Semaphore:
         """Return the semaphore of this name: at most so many holders at a time; see `fridge.Semaphore`."""

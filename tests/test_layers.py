@@ -176,7 +176,8 @@ RANKS: list[set[str]] = [
     {"errors", "schema", "config", "path", "reply", "usage", "room", "snapshots", "holder"},  # import nothing else of ours
     {"_native", "_hot", "show"},
     {"segment", "local", "commands", "keys", "hashes", "store", "table", "views", "counter", "sharded", "vars",
-     "waiting", "aio", "line", "keeper", "lock", "sync"},
+     "waiting", "aio", "line", "keeper", "lock", "async_lock",
+     "sync"},
     {"server", "metrics", "workers", "dashboard"},
     {"cli"},
     {"__main__"},

@@ -199,7 +199,11 @@ def test_no_call_imports() -> None:
         "f = fridge.open(tempfile.mkdtemp(dir='/dev/shm') + '/segment', size='1mb')\n"
         "before = set(sys.modules)\n"
         "f.set('k', 1); f.append('k', '2'); f.incr('k'); f.mset({'a': 1}); f.hset('h', 'a', 1); f.hgetall('h'); f.expire('k', 9)\n"
-        "list(f.scan_iter()); f.counter('c').increment(); f.info(); f.verify()\n"
+        "list(f.scan_iter()); f.counter('c').increment(); f.info(); f.verify(); f.counters.increment({'c': 1})\n"
+        "f.set_vars('v', {'a': 1}); f.get_vars('v'); f.vars('v').publisher(); f.wait('k', f.version('k'), 0)\n"
+        "f.async_lock('l'); f.semaphore('s', 2).acquire(); f.event('e').set(); f.rwlock('r').acquire_read()\n"
+        "f.barrier('b', 1).wait(); f.once('o', int); f.sharded_counter('sharded').increment()\n"
+        "with f.lock('l', timeout=5, auto_extend=True): pass\n"
         "t = f.table('t', {'n': 'int64'}, capacity=4); t.set('r', n=1); t.get('r'); list(t.items())\n"
         "print(sorted(m for m in set(sys.modules) - before if m.startswith('fridge')))\n"
     )
