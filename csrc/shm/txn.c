@@ -360,12 +360,36 @@ static bool journal_find(segment *s, uint32_t number, uint64_t jstate, uint64_t 
     return found;
 }
 
+/* A reader has no write set: that memory takes the journal which it overlays when that is a long one, so that a load costs a
+ * look-up and not a walk. (10,000 records: 12 us a load before; a damaged header may claim a million.) */
+static bool long_journal(txn *t) {
+    if (JSTATE_COUNT(t->in.jstate) != JOURNAL_SPILLED) return false;
+    if (t->n && t->loaded.jstripe == t->in.jstripe && t->loaded.jstate == t->in.jstate) return true;
+    journal_walk w;
+    record r;
+    t->n = 0;
+    if (!walk_begin(t->s, t->in.jstripe, t->in.jstate, &w)) return false;
+    while (walk_next(&w, &r)) {
+        if (t->n < TXN_INLINE) t->rec[t->n++] = r;
+        else txn_put_slow(t, r.target, r.value);
+    }
+    t->bloom = UINT64_MAX;
+    t->loaded.jstripe = t->in.jstripe;
+    t->loaded.jstate = t->in.jstate;
+    if (t->failed) t->n = 0; /* no memory: walk it for each load */
+    t->failed = false;
+    return t->n != 0;
+}
+
+static bool overlaid(txn *t, uint64_t off, uint64_t *value) {
+    if (t->in.jstripe == NO_STRIPE) return false;
+    if (FR_UNLIKELY(long_journal(t))) return own_write(t, off, value);
+    return journal_find(t->s, t->in.jstripe, t->in.jstate, off, value);
+}
+
 uint64_t txn_ld_slow(txn *t, uint64_t off) {
     uint64_t value;
-    if (t->mode == TXN_WRITE ? own_write(t, off, &value)
-                             : t->in.jstripe != NO_STRIPE && journal_find(t->s, t->in.jstripe, t->in.jstate, off, &value)) {
-        return value;
-    }
+    if (t->mode == TXN_WRITE ? own_write(t, off, &value) : overlaid(t, off, &value)) return value;
     return ld8(SEG_AT(t->s, off, uint64_t));
 }
 

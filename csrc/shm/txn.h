@@ -93,6 +93,10 @@ typedef struct txn {
     fr_error *err;        /* never NULL; particulars of the last failure */
     guard in;             /* the stripe a reader is in: what txn_ld overlays */
     record *rec;          /* inline_rec, or memory of the process */
+    struct {
+        uint32_t jstripe;
+        uint64_t jstate;
+    } loaded;             /* a reader with n > 0: the long journal that rec holds */
     read_entry *read;     /* inline_read, or memory of the process */
     char *scratch;        /* txn_bytes' copy of bytes that are being changed in place; or NULL */
     uint32_t *chain;      /* hash of targets once the write set has left inline_rec: heads, then next links */

@@ -10,6 +10,9 @@
 #include "store/owner.h"
 #include "store/table.h"
 
+#define TRIM_PAGES 8u     /* of a stripe in one transaction */
+#define SAMPLES 64u       /* of 63 keys a stripe, before every key of the operation's stripes is looked at */
+#define RECLAIMS 8u       /* others may leave new dead behind meanwhile */
 #define SAMPLE_QUADS 16  /* looked at under one latch in a housekeeper's sample; it goes on while it finds something */
 #define BATCH 4          /* deletions in one transaction, */
 #define BATCH_RECORDS 12 /* as long as one more, which takes at most these, would not spill */
@@ -183,7 +186,7 @@ static unsigned tick_stripe(store *st, uint32_t stripe, uint64_t now_ms, unsigne
 static unsigned trim_all(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_error *err) {
     unsigned sum = 0, n;
     for (uint32_t i = 0; i < st->s->g.stripes; i++) {
-        if (heap_trim(st->s, i, now_ms, deadline_ms, 8, &n, err) == FR_OK) sum += n;
+        if (heap_trim(st->s, i, now_ms, deadline_ms, TRIM_PAGES, &n, err) == FR_OK) sum += n;
     }
     return sum;
 }
@@ -249,15 +252,27 @@ static unsigned take_step(store *st, room *r, uint64_t now_ms, uint64_t deadline
     }
 }
 
+/* How often an operation may take a step that says it has gained something: more than a sound segment can need. In a damaged one
+ * a list that leads back to itself gives for ever. */
+static uint64_t enough(const store *st, unsigned step) {
+    if (step == ROOM_EVICT) return UINT64_MAX; /* has an end of its own */
+    return step == ROOM_TRIM ? 1 + st->s->l.pages / TRIM_PAGES : step == ROOM_SAMPLE ? SAMPLES : RECLAIMS;
+}
+
+static void trim_often(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_error *err) {
+    for (uint64_t i = enough(st, ROOM_TRIM); i && trim_all(st, now_ms, deadline_ms, err); i--) {
+    }
+}
+
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err) {
     if (r->step == ROOM_GROW) {
         bool may = ld8(&segment_super(st->s)->size) < pool_limit(st->s) * st->s->g.page_size; /* maxmemory may be less */
         if (may && segment_grow(st->s, err) == FR_OK) return FR_OK;
         r->step++;
     }
-    for (; r->step < ROOM_NONE; r->step++) {
-        if (take_step(st, r, now_ms, deadline_ms, stripes, err) == 0) continue;
-        while (r->step != ROOM_TRIM && trim_all(st, now_ms, deadline_ms, err)) {} /* a few pages of each stripe at a time */
+    for (; r->step < ROOM_NONE; r->step++, r->tries = 0) {
+        if (r->tries++ >= enough(st, r->step) || take_step(st, r, now_ms, deadline_ms, stripes, err) == 0) continue;
+        if (r->step != ROOM_TRIM) trim_often(st, now_ms, deadline_ms, err); /* a few pages of each stripe at a time */
         return FR_OK;
     }
     err->text[0] = 0;
