@@ -19,7 +19,7 @@
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, WALL, REGISTER, LEAVE, REAP, GROW,
  *   REPAIR, EXPECT k v
- * Of the harness:        NOW ms, DB n, POLICY n, DOORBELLS n (waiters), FILLQUAD stripe quad left bit, FILLSLABS stripe,
+ * Of the harness:        NOW ms, DB n, POLICY n, WAITERS (for every key), FILLQUAD stripe quad left bit, FILLSLABS stripe,
  *   FILLPOOL left, FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, SHRINK (the file ends soon),
  *   EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong), SETWALL (the wall clock was
  *   stepped), FORGET (a new process, while the old one's slot stays its), GHOST slot n command (somebody else dies in mid-write: before

@@ -8,6 +8,7 @@
 #include "shm/heap.h"
 #include "shm/index.h"
 #include "shm/segment_private.h"
+#include "shm/wait.h"
 #include "store/keyspace.h"
 
 /* --- filling ---------------------------------------------------------------------------------------------------------- */
@@ -249,13 +250,22 @@ static fr_status about_the_store(actor *a, const span *w, size_t n, int64_t one,
     return FR_OK;
 }
 
+/* Sleepers and event loops, for every key there may be. */
+static void everybody_waits(segment *s) {
+    for (uint32_t i = 0; i < s->g.notify_words; i++) {
+        wait_mark(s, i);
+        if (s->me->word) wait_mark_doorbell(s, i);
+        SEG_AT(s, s->l.notify, cell16)[i].state = UINT64_MAX; /* the filter lets all keys pass */
+    }
+}
+
 fr_status states_word(actor *a, const span *w, size_t n, bool *known) {
     int64_t one = n > 1 ? word_number(w[1]) : 0, two = n > 2 ? word_number(w[2]) : 0;
     *known = true;
     if (word_is(w[0], "NOW")) return a->now_ms = (uint64_t)one, FR_OK;
     if (word_is(w[0], "DB")) return a->db = (uint32_t)one, FR_OK;
     if (word_is(w[0], "STAT")) return stat_add(a->s, (unsigned)one, (uint64_t)two), FR_OK;
-    if (word_is(w[0], "DOORBELLS")) return segment_super(a->s)->doorbells = (uint64_t)one, FR_OK;
+    if (word_is(w[0], "WAITERS")) return everybody_waits(a->s), FR_OK;
     if (word_is(w[0], "POLICY")) {
         segment_super(a->s)->shared_settings[SETTING_POLICY] = (uint64_t)one;
         segment_super(a->s)->shared_settings[SETTING_SAMPLES] = 5;

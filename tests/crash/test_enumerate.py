@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENGINE = [*sorted((ROOT / "csrc" / "shm").glob("*.c")), *sorted((ROOT / "csrc" / "store").glob("*.c"))]
 REST = [
     *sorted((ROOT / "csrc" / "wire").glob("*.c")),
-    *(ROOT / "csrc" / name for name in ("fridge.c", "hot.c", "hot_row.c")),
+    *sorted((ROOT / "csrc").glob("*.c")),
 ]
 HARNESS = [
     ROOT / "tests" / "crash" / f"{name}.c"

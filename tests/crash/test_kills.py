@@ -270,8 +270,15 @@ class Writer:
 def write_by_mmap(path: str) -> Callable[[str, Oracle], None]:
     """A writer's body: through the mapping."""
 
+    def open_door() -> MmapDoor:
+        while True:
+            try:
+                return MmapDoor(path)
+            except errors.LatchTimeoutError:  # another writer was stopped inside a transaction
+                continue
+
     def body(name: str, oracle: Oracle) -> None:
-        write_for_ever(MmapDoor(path), name, oracle)
+        write_for_ever(open_door(), name, oracle)
 
     return body
 
