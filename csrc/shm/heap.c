@@ -83,7 +83,7 @@ static fr_status list_push_second(txn *t, uint32_t stripe, unsigned class, uint6
 static uint64_t pool_word_at(const segment *s, uint64_t page) { return s->l.poolmap + page / 64 * 8; }
 
 /* Pages that the file has; never more than poolmap has bits for. */
-static uint64_t pool_size(segment *s) {
+uint64_t pool_size(segment *s) {
     uint64_t pages = ld8(&segment_super(s)->size) / s->g.page_size;
     return pages < s->l.pages ? pages : s->l.pages;
 }

@@ -48,6 +48,8 @@ fr_status heap_alloc(txn *t, uint32_t stripe, size_t n, uint64_t *off, unsigned 
 /* heap_free gives a block back at commit; n is what it was allocated with (used for runs only). */
 fr_status heap_free(txn *t, uint32_t stripe, uint64_t off, unsigned class, size_t n);
 
+/* pool_size: pages that the file has, whatever a damaged header says. */
+uint64_t pool_size(segment *s);
 /* pool_limit: how many pages of the file, metadata included, may be in use: maxmemory, or all that it can have. What only
  * shrinks the data may go beyond it. */
 uint64_t pool_limit(segment *s);
