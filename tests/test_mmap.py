@@ -90,6 +90,13 @@ def test_databases_are_apart(f: fridge.Store) -> None:
         assert other.dbsize() == 1
 
 
+@pytest.mark.parametrize("db", [16, 17, -1, True, "0", 1.0])
+def test_a_database_that_is_not_there_is_refused_before_anything_is_made(segment_path: Path, db: Any) -> None:
+    with pytest.raises(errors.ArgumentError, match="it may be 0 to 15"):
+        fridge.open(segment_path, db=db)
+    assert not segment_path.exists()
+
+
 def test_decoded_responses_are_str(f: fridge.Store) -> None:
     with fridge.open(f.path, decode_responses=True) as s:
         s.hset("h", mapping={"a": "é", "b": 2})
