@@ -147,7 +147,7 @@ def names_of_tests(path: Path) -> set[str]:
     if path.suffix == ".py":
         return {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     if path.suffix == ".def":
-        return set(re.findall(r'"([^"]+)"', text))
+        return set(re.findall(r'^OPERATION\("([^"]+)"', text, re.M))
     return set(re.findall(r"^static void (\w+)\(", text, re.M))
 
 
