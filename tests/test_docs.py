@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import doctest
 import importlib
 import math
@@ -27,7 +28,10 @@ from typing import Any
 import pytest
 
 import fridge
-from fridge import _hot, config, errors
+from fridge import _hot, config, errors, metrics, show
+from fridge.local import LocalClient
+from fridge.segment import Segment
+from fridge.vars import Scope
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -60,12 +64,12 @@ def check(found: Any, value: str, names: dict[str, Any]) -> None:
 def check_raises(call: Callable[[], Any], name: str, text: str) -> None:
     """Call what a page says raises an error of this name, whose text has this in it."""
     try:
-        found = call()
+        outcome = f"it gives {call()!r}"
     except Exception as error:
-        assert type(error).__name__ == name, f"the page says {name}, it is {error!r}"
-        assert text in str(error), f"the page says {text!r}, it is {error!r}"
-    else:
-        raise AssertionError(f"the page says {name}, it gives {found!r}")
+        if type(error).__name__ == name and text in str(error):
+            return
+        outcome = f"it is {error!r}"
+    raise AssertionError(f"the page says {name}{text and ': '}{text}, {outcome}")
 
 
 HELPERS: dict[str, Any] = {"_check": check, "_raises": check_raises}
@@ -90,6 +94,39 @@ def test_a_page_runs(path: Path, segment_path: Path, tmp_path: Path, monkeypatch
     with fridge.open(segment_path, size="64mb") as f:
         vars(page).update(HELPERS, f=f, fridge=fridge)
         assert run_page(path, vars(page)) > 0, "the page shows no result that is checked"
+
+
+SHELL = re.compile(r"^127\.0\.0\.1:6380> (.+)\n((?:(?!127\.0\.0\.1:6380> |```).*\n)*)", re.M)
+SCRAPE = re.compile(r"^fridge_\w+\{.*$", re.M)
+
+
+def test_the_readmes_other_doors_answer_what_it_says(segment_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRIDGE_SEGMENT", str(segment_path))
+    readme = ROOT / "README.md"
+    run_page(readme, HELPERS | {"__name__": "page"})
+    typed = SHELL.findall(readme.read_text())
+    scraped = SCRAPE.findall(readme.read_text())
+    assert len(typed) > 3
+    assert scraped
+    with Segment(str(segment_path), create=False) as segment, contextlib.closing(LocalClient(segment)) as client:
+        for line, shown in typed:
+            assert show.reply_pretty(client.execute(*line.encode().split())) == shown.rstrip("\n"), line
+        body = metrics.render(metrics.registry(metrics.SegmentCollector(segment)), "")[1].decode()
+    assert set(scraped) <= set(body.splitlines())
+
+
+SURFACE = {"f.table(": fridge.Table, "f.counter(": fridge.Counter, "f.lock(": fridge.Lock, "f.set_vars(": Scope,
+           "beyond redis-py": fridge.Store}  # fmt: skip
+
+
+@pytest.mark.parametrize("start", SURFACE)
+def test_the_readmes_methods_are_there(start: str) -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith((f"| {start}", f"| `{start}")))
+    words = {word for text in re.findall(r"`([^`]+)`", row.split(" | ")[1]) for word in re.sub(r"\(.*?\)", "", text).split()}
+    assert len(words) > 4
+    missing = [word for word in words - {"in", "len", "Lock", "redis-py's"} if not hasattr(SURFACE[start], word)]
+    assert missing == []
 
 
 METHODS = sorted(name for name, method in vars(_hot.Table).items() if callable(method) and not name.startswith("_"))
@@ -223,6 +260,16 @@ def test_every_limit_with_a_source_was_compared() -> None:
 
 
 # --- the checks themselves -----------------------------------------------------------------------------------------
+
+
+def test_wrong_claims_are_found_out() -> None:
+    assert anchors("# A `b` c?\n```\n# no heading\n```\n## D, e") == {"a-b-c", "d-e"}
+    assert LINK.findall("[a](b.md#c) [d](#e) [f](https://g.h) [i](j/k.md)") == [("b.md", "c"), ("", "e"), ("j/k.md", "")]
+    assert NAMED_TEST.findall("`tests/a.py::test_b`, `tests/c/d.c`") == [("tests/a.py", "test_b"), ("tests/c/d.c", "")]
+    assert "test_wrong_claims_are_found_out" in names_of_tests(Path(__file__))
+    assert "not_there" not in names_of_tests(Path(__file__))
+    assert (c_number("(512u << 20)   /* bytes"), c_number("(UINT64_C(64) << 30) /* x */")) == (512 << 20, 64 << 30)
+    assert number_in_code("fridge/config.py", "latch-timeout") == 200
 
 
 def test_there_are_pages() -> None:

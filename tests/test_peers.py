@@ -24,6 +24,7 @@ from fridge.local import LocalClient
 from fridge.reply import ErrorReply
 from fridge.segment import Segment
 
+
 @pytest.fixture
 def f(segment_path: Path) -> Iterator[fridge.Store]:
     with fridge.open(segment_path, size="16mb") as store:
