@@ -1,5 +1,7 @@
-"""Programs that run with a system call of ours in libc's place, for what this machine does not have: a network file system,
-a wall clock that jumps. Compiled with the compiler that built the package; preloaded into the child alone.
+"""Programs that run with a function of ours in libc's place, for what a test machine does not have.
+
+A network file system, a wall clock that jumps. Compiled with the compiler that built the package; preloaded into the child
+alone.
 """
 
 from __future__ import annotations
