@@ -42,7 +42,7 @@ class Store(Published):
         size: bytes it may grow to, for the process that creates it: 268435456 or "256mb".
         mode: "rw", or "r" for a mapping that cannot write.
         create: create the segment if it is absent.
-        db: the logical database of keys and hashes. Tables and counters belong to database 0.
+        db: the logical database of keys and hashes, 0 to 15. Tables and counters belong to database 0.
         name: what `fridge ps` shows for this process; the program's name when None.
         decode_responses: return str instead of bytes.
         sigbus_handler: turn a segment file that is truncated under the mapping into SegmentLost.
@@ -67,6 +67,7 @@ class Store(Published):
                  decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
         if mode not in ("rw", "r"):
             raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
+        _check_database(db)
         from fridge import aio, async_lock, holder, keeper, lock, snapshots, sync  # noqa: F401  (so that no call has to)
         from fridge import path as paths  # here, so that `import fridge` stays quick
         from fridge.segment import Segment
@@ -315,6 +316,15 @@ class Store(Published):
 
     def __repr__(self) -> str:
         return f"<fridge.Store {self.path}{' (closed)' if self.closed else ''}>"
+
+
+def _check_database(db: object) -> None:
+    """The engine knows one database more, for settings, which a handle must not reach."""
+    from fridge.errors import ArgumentError
+    from fridge.segment import DATABASES
+
+    if isinstance(db, bool) or not isinstance(db, int) or not 0 <= db < DATABASES:
+        raise ArgumentError(f"db is {db!r}; it may be 0 to {DATABASES - 1}")
 
 
 def _bytes(size: int | str | None) -> int:

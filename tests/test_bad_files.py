@@ -22,6 +22,7 @@ from fridge import errors
 from fridge.reply import ErrorReply
 
 from .server_fixture import free_port, run_fridge, serving, wait_until
+from .shim_fixture import output_under
 
 TMPFS_BYTES = 4 << 20
 
@@ -185,6 +186,38 @@ def test_a_file_of_a_stranger(shared_dir: Path) -> None:
     with pytest.raises(errors.ForeignOwnerError) as raised:
         fridge.open(str(segment))
     assert isinstance(raised.value, PermissionError)
+    assert snapshot(shared_dir) == before
+
+
+NETWORK = """
+#include <sys/vfs.h>
+static int shadow(const char *name, int fd, struct statfs *fs) {
+    int (*call)(int, struct statfs *) = real(name), result = call(fd, fs);
+    fs->f_type = (__typeof__(fs->f_type))MAGIC;
+    return result;
+}
+int fstatfs(int fd, struct statfs *fs) { return shadow("fstatfs", fd, fs); }
+int fstatfs64(int fd, struct statfs64 *fs) { return shadow("fstatfs", fd, (struct statfs *)fs); }
+"""
+
+
+@pytest.mark.parametrize("magic", ["0x6969", "0x517B", "0xFF534D42u", "0xFE534D42u"], ids=["nfs", "smb", "cifs", "smb2"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_network_file_system_is_refused(shared_dir: Path, tmp_path: Path, magic: str, there: bool) -> None:
+    segment = shared_dir / "segment"
+    if there:
+        fridge.open(segment, size="1mb").close()
+    before = snapshot(shared_dir)
+    program = f"""
+import fridge
+try:
+    fridge.open({str(segment)!r}, size="1mb")
+except fridge.FridgeError as error:
+    print(type(error).__name__, error)
+"""
+    said = output_under(f"#define MAGIC {magic}\n{NETWORK}", program, tmp_path)
+    assert said.startswith("SystemCallError")
+    assert "is on a network file system, which shares no memory" in said
     assert snapshot(shared_dir) == before
 
 

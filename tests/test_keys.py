@@ -14,6 +14,8 @@ import pytest
 import fridge
 from fridge import errors
 
+from .shim_fixture import output_under
+
 
 @pytest.fixture
 def f(segment_path: Path) -> Iterator[fridge.Store]:
@@ -271,6 +273,28 @@ def wait_until_gone(f: fridge.Store, key: str) -> None:
     """Return once the engine says that a key has no time left."""
     while f.pttl(key) != -2:
         pass
+
+
+JUMP = """
+#include <time.h>
+int clock_gettime(clockid_t clock, struct timespec *at) {
+    int (*call)(clockid_t, struct timespec *) = real("clock_gettime"), result = call(clock, at);
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE) at->tv_sec += DAYS * 86400;
+    return result;
+}
+"""
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_expiry_does_not_follow_a_jump_of_the_wall_clock(f: fridge.Store, tmp_path: Path, days: int) -> None:
+    f.set("k", "v", ex=60)
+    there = "import fridge, time; f = fridge.open(PATH); print(int(time.time()), f.get('k'), f.ttl('k'), f.set('l', 'v', ex=60))"
+    said = output_under(f"#define DAYS ({days}L)\n{JUMP}", there.replace("PATH", repr(f.path)), tmp_path).split()
+    assert abs(int(said[0]) - time.time() - days * 86400) < 60, "the clock has jumped there"
+    assert said[1] == "b'v'"
+    assert 0 < int(said[2]) <= 60
+    assert 0 < f.ttl("k") <= 60
+    assert 0 < f.ttl("l") <= 60
 
 
 def test_what_is_expired_is_absent_to_every_hot_method(f: fridge.Store) -> None:

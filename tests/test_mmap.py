@@ -90,6 +90,13 @@ def test_databases_are_apart(f: fridge.Store) -> None:
         assert other.dbsize() == 1
 
 
+@pytest.mark.parametrize("db", [16, 17, -1, True, "0", 1.0])
+def test_a_database_that_is_not_there_is_refused_before_anything_is_made(segment_path: Path, db: Any) -> None:
+    with pytest.raises(errors.ArgumentError, match="it may be 0 to 15"):
+        fridge.open(segment_path, db=db)
+    assert not segment_path.exists()
+
+
 def test_decoded_responses_are_str(f: fridge.Store) -> None:
     with fridge.open(f.path, decode_responses=True) as s:
         s.hset("h", mapping={"a": "é", "b": 2})
@@ -176,6 +183,31 @@ def test_a_read_only_handle_reads_and_cannot_write(f: fridge.Store) -> None:
             with pytest.raises(errors.ReadOnlyError):
                 write()
     assert (f.get("k"), f.hgetall("h"), f.dbsize()) == (b"w", {b"a": b"1"}, 4)
+
+
+def read_as_a_stranger(path: str) -> bool:
+    """What a user may do who has the right to read the file, and none to its lock file."""
+    os.setgid(12345)
+    os.setuid(12345)
+    with fridge.open(path, mode="r") as r:
+        assert (r.get("k"), r.ttl("k"), r.lock("free").locked()) == (b"v", -1, False)
+        assert r.table("t").get("row", "n") == 7
+        assert r.wait("k", r.version("k"), timeout=0.02) is None
+        with pytest.raises(errors.ReadOnlyError):
+            r.set("k", "w")
+    with pytest.raises(errors.SystemCallError, match="permission denied"):
+        fridge.open(path)
+    return True
+
+
+def test_who_may_only_read_reads(f: fridge.Store, segment_path: Path) -> None:
+    assert os.geteuid() == 0, "becoming another user needs root: run the tests as root, or in a container"
+    f.set("k", "v")
+    f.table("t", {"n": "int8"}, capacity=1).set("row", n=7)
+    segment_path.parent.chmod(0o755)
+    segment_path.chmod(0o644)
+    assert in_child(lambda: read_as_a_stranger(str(segment_path))) == 0
+    assert f.get("k") == b"v"
 
 
 def test_counters_are_readable_where_they_cannot_be_made(f: fridge.Store) -> None:

@@ -1,14 +1,18 @@
-"""docs/peers.md: each row of other systems' behaviour names the test that shows what fridge does; those without a home are here.
+"""What docs/peers.md says of other systems, where no other file tests it: one test a row, named after the row.
 
-A test here is named after its row: Z of ZealPHP's Store, T of OpenSwoole's Table, S of frankenstate.
+Z: ZealPHP's Store. C: its Counter. T: OpenSwoole's Table, Atomic and Lock. F: FrankenPHP's background workers. S:
+frankenstate. P: php-sync. `tests/test_docs.py` holds the page to the tests that it names; other files have tests that are
+named after rows, too: `test_lock.py`, `test_sync.py`, `test_vars.py`, `test_counter.py`, `test_waiting.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-import re
-from collections.abc import Iterator
+import signal
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +20,9 @@ import pytest
 
 import fridge
 from fridge import errors
-
-ROOT = Path(__file__).resolve().parent.parent
-ROW = re.compile(r"^\| ([A-Z]\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.M)
-NAMED = re.compile(r"`(tests/[\w/]+\.(?:py|c|def))(?:::([\w\" ,-]+))?`")
+from fridge.local import LocalClient
+from fridge.reply import ErrorReply
+from fridge.segment import Segment
 
 
 @pytest.fixture
@@ -28,26 +31,20 @@ def f(segment_path: Path) -> Iterator[fridge.Store]:
         yield store
 
 
-# --- the page ------------------------------------------------------------------------------------------------------
-
-
-def rows() -> list[tuple[str, str, str, str]]:
-    return ROW.findall((ROOT / "docs" / "peers.md").read_text())
-
-
-def test_the_page_has_the_rows_in_order() -> None:
-    names = [row[0] for row in rows()]
-    assert len(names) > 25
-    assert len(set(names)) == len(names)
-
-
-@pytest.mark.parametrize(("name", "tests"), [(row[0], row[3]) for row in rows()], ids=[row[0] for row in rows()])
-def test_each_row_names_tests_that_exist(name: str, tests: str) -> None:
-    named = NAMED.findall(tests)
-    assert named, f"{name} names no test"
-    for path, test in named:
-        text = (ROOT / path).read_text()
-        assert not test or re.search(rf"\b{re.escape(test)}\b", text), f"{name}: {path} has no {test}"
+def in_children(n: int, work: Callable[[int], Any]) -> None:
+    """Run work(number) in n children of fork at the same time, and wait for all of them to end well."""
+    pids = []
+    for number in range(n):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                work(number)
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * n
 
 
 # --- ZealPHP -------------------------------------------------------------------------------------------------------
@@ -87,6 +84,45 @@ def test_Z6_arithmetic_makes_rows_and_floats_stay_floats(f: fridge.Store) -> Non
     assert t.decr("k", "x", 0.5) == -0.25
     assert t.decr("other", "n") == -1
     assert t.get("other") == {"n": -1, "x": 0.0, "s": ""}
+
+
+def test_Z10_of_many_who_compare_and_set_one_wins(f: fridge.Store) -> None:
+    t = f.table("t", {"n": "int64", "s": "str:8"}, capacity=4)
+    t.set("k", n=0, s="free")
+    wins = f.counter("wins")
+
+    def work(number: int) -> None:
+        for turn in range(500):
+            while (now := t.get("k", "n") or 0) == turn:
+                if t.cas("k", "n", turn, turn + 1):
+                    wins.increment()
+            assert now > turn
+
+    in_children(3, work)
+    assert (wins.get(), t.get("k")) == (500, {"n": 500, "s": "free"})
+    assert t.update("k", set={"s": "mine"}, if_={"n": 500, "s": "free"}) == {"n": 500, "s": "mine"}
+    assert t.update("k", set={"s": "yours"}, if_={"n": 500, "s": "free"}) is None
+
+
+def test_Z15_a_full_table_lets_nobody_pass_unseen(f: fridge.Store) -> None:
+    limits = f.table("limits", {"count": "int32", "reset": "int64"}, capacity=2)
+    passed = f.counter("passed")
+
+    def allowed(ip: str, now: int) -> bool:
+        fresh = limits.update(ip, set={"count": 1, "reset": now + 60}, if_={"reset": ("<=", now)}, default={})
+        return fresh is not None or limits.update(ip, incr={"count": 1}, if_={"count": ("<", 10)}) is not None
+
+    def work(_: int) -> None:
+        for _ in range(50):
+            for ip in ("10.0.0.1", "10.0.0.2"):
+                if allowed(ip, 1000):
+                    passed.increment()
+
+    in_children(3, work)
+    assert passed.get() == 20, "ten of each address, of 150"
+    with pytest.raises(errors.TableFullError):
+        allowed("10.0.0.3", 1000)
+    assert f.info()["tables"]["limits"]["refused"] == 1
 
 
 # --- OpenSwoole ----------------------------------------------------------------------------------------------------
@@ -135,6 +171,46 @@ def test_T5_long_keys_are_keys_of_their_own(f: fridge.Store) -> None:
         t.set("x" * 65_536)
 
 
+def test_T6_an_error_writes_nothing_at_all(f: fridge.Store) -> None:
+    t = f.table("t", {"n": "int8", "s": "str:4"}, capacity=2)
+    t.set("k", n=1, s="old")
+    version = f.version("t:k")
+    for wrong in ({"n": 2, "s": "too long"}, {"n": "2", "s": "new"}, {"n": 2, "s": 5}, {"n": 128}, {"n": 2, "nope": 1}):
+        for refused in (
+            lambda w=wrong: t.set("k", **w),
+            lambda w=wrong: t.set("new", **w),
+            lambda w=wrong: t.update("k", set=w),
+            lambda w=wrong: t.mset({"k": {"n": 3}, "new": w}),
+        ):
+            with pytest.raises(fridge.FridgeError):
+                refused()
+    assert dict(t.items()) == {b"k": {"n": 1, "s": "old"}}
+    assert f.version("t:k") == version
+
+
+def test_T7_how_many_rows_fit_does_not_depend_on_their_names(f: fridge.Store) -> None:
+    """1000 rows took 596."""
+    for turn in range(5):
+        t = f.table("octane", {"value": "str:64"}, capacity=1000)
+        for i in range(1000):
+            t.set(os.urandom(16), value=str(i))
+        assert len(t) == len(list(t.items())) == 1000, turn
+        with pytest.raises(errors.TableFullError):
+            t.set(os.urandom(16))
+        f.drop_table("octane")
+
+
+def test_T8_missing_is_none_and_an_unknown_column_an_error(f: fridge.Store) -> None:
+    t = f.table("t", {"b": "bool", "n": "int8", "s": "str:4"}, capacity=2)
+    t.set("k")
+    assert [t.get("k", column) for column in ("b", "n", "s")] == [False, 0, ""]
+    assert [t.get("missing", column) for column in ("b", "n", "s")] == [None, None, None]
+    assert t.get("missing") is None
+    for key in ("k", "missing"):
+        with pytest.raises(errors.UnknownColumnError, match="b, n, s"):
+            t.get(key, "nope")
+
+
 def test_T9_a_refused_increment_leaves_no_row(f: fridge.Store) -> None:
     t = f.table("t", {"n": "int64", "s": "str:4"}, capacity=4)
     for column, cls in (("nope", errors.UnknownColumnError), ("s", errors.ColumnTypeError)):
@@ -144,6 +220,20 @@ def test_T9_a_refused_increment_leaves_no_row(f: fridge.Store) -> None:
     with pytest.raises(errors.ColumnRangeError):
         t.incr("max", "n")
     assert dict(t.items()) == {b"max": {"n": 2**63 - 1, "s": ""}}
+
+
+def test_T10_each_row_is_deleted_by_one_of_those_who_try(f: fridge.Store) -> None:
+    t = f.table("t", {"n": "int32"}, capacity=2000)
+    t.mset({f"k{i}": {"n": i} for i in range(2000)})
+    deleted = f.counter("deleted")
+    in_children(3, lambda _: deleted.increment(sum(t.delete(f"k{i}") for i in range(2000))))
+    assert (deleted.get(), len(t), list(t.items())) == (2000, 0, [])
+
+
+def test_T11_loops_within_loops(f: fridge.Store) -> None:
+    t = f.table("t", {"n": "int32"}, capacity=20)
+    t.mset({f"k{i}": {"n": i} for i in range(20)})
+    assert sum(1 for _ in t.items() for _ in t.items()) == 400
 
 
 def test_T11_rows_that_stay_come_once_each_while_others_are_deleted(f: fridge.Store) -> None:
@@ -156,6 +246,60 @@ def test_T11_rows_that_stay_come_once_each_while_others_are_deleted(f: fridge.St
             t.delete(key)
     assert {key for key in seen if int(key[1:]) % 2} == {f"k{i}".encode() for i in range(1, 1000, 2)}
     assert len(t) == 500
+
+
+def write_batches(t: fridge.Table, keys: list[str]) -> None:
+    """Write all rows together, over and over: nearly all the time within one transaction."""
+    for n in range(1, 1_000_000):
+        t.mset({key: {"n": n} for key in keys})
+
+
+def is_held(t: fridge.Table) -> bool:
+    """Whether a write meets a live process's latch."""
+    try:
+        t.incr("k0", "n", 0)
+    except errors.LatchTimeoutError:
+        return True
+    return False
+
+
+def test_T12_a_live_owner_is_never_robbed_and_readers_do_not_wait(f: fridge.Store) -> None:
+    """After two seconds the other's spinlock is forced open, though its holder lives."""
+    keys = [f"k{i}" for i in range(2000)]
+    t = f.table("t", {"n": "int64"}, capacity=2000)
+    t.mset({key: {"n": 0} for key in keys})
+    pid = os.fork()
+    if pid == 0:
+        try:
+            write_batches(t, keys)
+        finally:
+            os._exit(1)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            os.kill(pid, signal.SIGSTOP)
+            os.waitpid(pid, os.WUNTRACED)
+            if is_held(t):
+                break
+            os.kill(pid, signal.SIGCONT)
+            assert time.monotonic() < deadline, "the writer was never caught in a transaction"
+        seen, until, quickest = t.mget(keys), time.monotonic() + 2.5, 1.0
+        while time.monotonic() < until:
+            assert t.mget(keys) == seen
+            looked = time.monotonic()
+            assert t.get("k0") == seen[0]
+            quickest = min(quickest, time.monotonic() - looked)
+            with pytest.raises(errors.LatchTimeoutError, match=str(pid)):
+                t.set("k0", n=-1)
+        assert quickest < 0.1, "a reader that waited would do so each time, for 200 ms"
+        os.kill(pid, signal.SIGCONT)
+        while is_held(t):
+            assert time.monotonic() < until + 30
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert len({row["n"] for row in t.mget(keys) if row}) == 1, "its batch was written whole"
+    assert f.verify().findings == 0
 
 
 def test_T13_add_update_cmpset_getdel_cmpdel(f: fridge.Store) -> None:
@@ -185,16 +329,32 @@ def add(f: fridge.Store, n: int) -> None:
 
 
 def test_S4_increments_lose_nothing(f: fridge.Store) -> None:
-    pids = []
-    for _ in range(3):
-        pid = os.fork()
-        if pid == 0:
-            add(f, 2000)
-            os._exit(0)
-        pids.append(pid)
-    for pid in pids:
-        assert os.waitpid(pid, 0)[1] == 0
+    in_children(3, lambda _: add(f, 2000))
     assert f.get("n") == b"6000"
+
+
+def test_S4_time_to_live_and_compare_and_set_are_there(f: fridge.Store) -> None:
+    f.set("k", "a", ex=60)
+    assert f.cas("k", "b", "c") is False
+    assert f.cas("k", "a", "c") is True
+    assert (f.get("k"), 0 < f.ttl("k") <= 60) == (b"c", True)
+
+
+def test_S3_refusals_have_redis_words_and_change_nothing(f: fridge.Store) -> None:
+    f.set("n", "10.0")
+    with Segment(f.path, create=False) as segment, contextlib.closing(LocalClient(segment)) as client:
+        for words, text in (
+            ("GET", "ERR wrong number of arguments for 'get' command"),
+            ("INCR", "ERR wrong number of arguments for 'incr' command"),
+            ("INCR n", "ERR value is not an integer or out of range"),
+            ("SET n 1 EX", "ERR syntax error"),
+            ("SELECT 99", "ERR DB index is out of range"),
+            ("LPUSH n 1", "ERR unknown command 'LPUSH', with args beginning with: 'n' '1' "),
+        ):
+            reply = client.execute(*words.encode().split())
+            assert isinstance(reply, ErrorReply)
+            assert str(reply) == text
+    assert f.get("n") == b"10.0"
 
 
 def test_S5_versions_move_with_their_own_key_only(f: fridge.Store) -> None:
