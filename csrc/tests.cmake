@@ -80,13 +80,19 @@ if(FRIDGE_VARIANT STREQUAL "fuzz")
     target_link_libraries(fuzz_session PRIVATE fridge_hooks)
     target_link_options(fuzz_session PRIVATE -fsanitize=fuzzer LINKER:--wrap=clock_boot_ms,--wrap=clock_gettime)
 else()
+    set(crash_seconds 900)
+    if(DEFINED ENV{FRIDGE_PROOF}) # make proof configures anew
+        set(crash_seconds 86400)
+    endif()
     fridge_programs(c c 300)
-    fridge_programs(crash crash 900)
+    fridge_programs(crash crash ${crash_seconds})
     if(NOT FRIDGE_VARIANT STREQUAL "tsan")
         engine(fridge_sane ${asan_flags})
-        fuzz_program(segment_file "fuzz/fuzz.c;fuzz/mutate.c;crash/script.c;crash/dump.c" clock_boot_ms nanosleep syscall)
+        set(scripts crash/script.c crash/states.c crash/doors.c crash/dump.c)
+        fuzz_program(segment_file "fuzz/fuzz.c;fuzz/mutate.c;${scripts}" clock_boot_ms nanosleep syscall)
         fuzz_program(session fuzz/fuzz.c clock_boot_ms clock_gettime)
-        fuzz_program(fail_nth crash/dump.c malloc calloc realloc strdup strndup asprintf realpath madvise mmap munmap open fcntl
-            fchmod fstat lstat mkdir pread getrandom linkat syscall)
+        list(REMOVE_ITEM scripts crash/script.c) # which it includes
+        fuzz_program(fail_nth "${scripts}" malloc calloc realloc strdup strndup asprintf realpath madvise mmap munmap open fcntl fchmod
+            fstat lstat mkdir pread getrandom linkat syscall)
     endif()
 endif()

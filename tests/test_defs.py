@@ -139,6 +139,19 @@ def test_each_command_has_a_summary() -> None:
     assert not short, f"without a summary in commands.def: {short}"
 
 
+def test_each_command_that_writes_is_killed_at_every_store() -> None:
+    """Hold the rows of tests/crash/operations.def that a session runs against the rows of commands.def that write."""
+    operations = (ROOT / "tests" / "crash" / "operations.def").read_text()
+    pipelines = " | ".join(re.findall(r'"RESP ([^\n]*)', operations))
+    killed = {first.lower() for first in re.findall(r"(?:^|\| )([A-Z]+)", pipelines)}
+    killed |= {"|".join(words).lower() for words in re.findall(r"(?:^|\| )([A-Z]+) ([A-Z]+)", pipelines)}
+    table = (ROOT / "csrc" / "wire" / "commands.def").read_text()
+    writing = re.findall(r'^X\(\w+, "([^"]+)", \w+, -?\d+, ([^\n]*)', table, re.M)
+    assert len(writing) == lib.fridge_command_count()
+    alive = [name for name, flags in writing if "C_WRITE" in flags and name not in killed]
+    assert not alive, f"commands that write and that enumerate.c does not kill: {alive}"
+
+
 def test_each_command_is_named_by_a_test() -> None:
     tests = [p for p in (ROOT / "tests").rglob("*") if p.suffix in {".py", ".c", ".h", ".txt", ".resp"}]
     tests.remove(Path(__file__).resolve())

@@ -542,10 +542,16 @@ fr_status segment_destroy(const char *path, fr_error *err) {
     return status;
 }
 
-static void read_proc(segment *s, uint32_t slot, proc *out) {
+/* An entry whose owner is attached, as it is between two looks at its state word; before that word says so, the rest is
+ * the last owner's, or half of each. */
+static bool read_proc(segment *s, uint32_t slot, proc *out) {
     uint64_t words[sizeof(proc) / 8], *from = (uint64_t *)segment_proc(s, slot);
-    for (size_t i = 0; i < FR_COUNTOF(words); i++) words[i] = ld8(&from[i]);
+    do {
+        if (STATE_KIND(ld8(from)) != STATE_ATTACHED) return false;
+        for (size_t i = 0; i < FR_COUNTOF(words); i++) words[i] = ld8(&from[i]);
+    } while (ld8(from) != words[0]);
     memcpy(out, words, sizeof *out);
+    return true;
 }
 
 static void describe(segment *s, uint32_t slot, const proc *p, process_info *info) {
@@ -560,8 +566,7 @@ static void describe(segment *s, uint32_t slot, const proc *p, process_info *inf
 uint32_t segment_process(segment *s, uint32_t from, process_info *info) {
     for (uint32_t slot = from ? from : 1; slot < s->g.slots; slot++) {
         proc p;
-        read_proc(s, slot, &p);
-        if (STATE_KIND(p.state) != STATE_REGISTERING && STATE_KIND(p.state) != STATE_ATTACHED) continue;
+        if (!read_proc(s, slot, &p)) continue;
         describe(s, slot, &p, info);
         return slot;
     }

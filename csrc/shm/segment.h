@@ -126,7 +126,8 @@ typedef struct process_info {
     bool alive, self;
     char name[49], host[33];
 } process_info;
-/* segment_process fills info for the n-th used slot from `from` on; returns the slot, or 0 at the end. */
+/* segment_process fills info for the first slot from `from` on whose process is attached; returns the slot, or 0 at the end.
+ * One that has not finished registering is not listed: its entry is not whole yet. */
 uint32_t segment_process(segment *s, uint32_t from, process_info *info);
 
 /* clock_boot_ms: CLOCK_BOOTTIME in ms, corrected for time namespaces: what expiry is kept in. */

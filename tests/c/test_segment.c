@@ -1070,6 +1070,42 @@ static void reap_and_die(void) {
     fr_hook = NULL;
 }
 
+static segment *watcher;
+static unsigned listings;
+
+/* The slot's last owner left its name behind; who registers over it is listed whole or not at all. */
+static void list_at_each_store(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)addr, (void)n;
+    process_info info;
+    if (kind != ACCESS_ST8 && kind != ACCESS_CAS4) return;
+    fr_hook = NULL;
+    if (segment_process(watcher, 1, &info) == 1) {
+        listings++;
+        CHECK(info.gen == 2 && strcmp(info.name, "second") == 0 && info.start_time > 0);
+    }
+    fr_hook = list_at_each_store;
+}
+
+static void a_half_registered_process_is_not_listed(void) {
+    fresh();
+    segment_options first = creating, second = attaching;
+    first.name = "first one here";
+    second.name = "second";
+    segment *s = opened(&first);
+    watcher = opened(&attaching);
+    CHECK_STATUS(segment_register(s, &err), FR_OK);
+    stat_add(s, STAT_keyspace_hits, 3);
+    segment_close(s);
+    s = opened(&second);
+    listings = 0;
+    fr_hook = list_at_each_store;
+    CHECK_STATUS(segment_register(s, &err), FR_OK);
+    fr_hook = NULL;
+    CHECK(s->me->word == LATCH_WORD(1, 2) && listings > 0);
+    segment_close(s);
+    segment_close(watcher);
+}
+
 /* Kills the second process at every store it makes after a first one died holding latches; then everything heals. */
 static int enumerate_deaths(void (*run)(void)) {
     for (kill_at = 1;; kill_at++) {
@@ -1244,6 +1280,7 @@ int main(void) {
     RUN(resource_limits_are_named);
     RUN(default_geometries_are_sane);
     RUN(registering_takes_a_slot);
+    RUN(a_half_registered_process_is_not_listed);
     RUN(two_handles_are_two_slots);
     RUN(a_killed_process_reads_dead);
     RUN(a_stopped_process_reads_alive);

@@ -225,11 +225,11 @@ fr_status dump_core(actor *a, digest *d, FILE *out) {
     static names ns;
     static reading r;
     *d = (digest){0, 0};
-    for (uint32_t db = 0; db < DUMP_DATABASES; db++) {
-        ns.db = db;
+    for (uint32_t i = 0; i <= DUMP_DATABASES; i++) {
+        uint32_t db = ns.db = i < DUMP_DATABASES ? i : DB_SYSTEM;
         fr_status status = store_read(a->st, a->now_ms, NULL, scan_all, &ns, &a->err);
-        for (uint32_t i = 0; status == FR_OK && i < ns.n; i++)
-            status = dump_key(a, &r, (span){ns.bytes + ns.name[i].at, ns.name[i].length}, db, d, out);
+        for (uint32_t n = 0; status == FR_OK && n < ns.n; n++)
+            status = dump_key(a, &r, (span){ns.bytes + ns.name[n].at, ns.name[n].length}, db, d, out);
         if (status != FR_OK) return status;
     }
     return FR_OK;
@@ -274,4 +274,17 @@ fr_status dump_rest(actor *a, digest *d, FILE *out) {
     for (uint32_t i = 0; status == FR_OK && i < a->st->table_count; i++)
         if (a->st->tables[i]) dump_table(a, a->st->tables[i], d, out);
     return status;
+}
+
+/* --- processes ------------------------------------------------------------------------------------------------------ */
+
+void dump_processes(segment *s, uint64_t listed[DUMP_SLOTS], FILE *out) {
+    process_info info;
+    memset(listed, 0, DUMP_SLOTS * sizeof *listed);
+    for (uint32_t slot = 0; (slot = segment_process(s, slot + 1, &info)) != 0 && slot < DUMP_SLOTS;) {
+        uint64_t facts[] = {info.gen, info.pid, info.start_time, info.pidns, info.attached_ms > FIRST_NOW};
+        uint64_t h = mix(slot, facts, sizeof facts);
+        listed[slot] = mix(mix(h, info.name, strlen(info.name)), info.host, strlen(info.host)) | 1;
+        if (out) fprintf(out, "  slot %u: generation %u, pid %llu, %s\n", slot, info.gen, (unsigned long long)info.pid, info.name);
+    }
 }

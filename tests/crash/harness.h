@@ -1,6 +1,8 @@
-/* harness.h - stages: private segments of the test geometry whose memory can be copied from one to the other.
+/* harness.h - stages: private segments of a small geometry whose memory can be copied from one to the other.
  *
- * A process dies in one stage by being copied to another, where somebody else wakes up with what it left.
+ * A process dies in one stage by being copied to another, where somebody else wakes up with what it left. A stage's memory
+ * is a file without a name, which is as long as the segment has allocated: growth runs as it does in the field, and whoever
+ * touches what lies beyond dies of SIGBUS. Liveness is what stage_become said.
  */
 #ifndef FRIDGE_TESTS_HARNESS_H
 #define FRIDGE_TESTS_HARNESS_H
@@ -12,22 +14,33 @@ typedef struct stage {
     actor a;
 } stage;
 
-/* stage_open makes an empty segment in which slot 1, generation 1, is attached. Exits the program on failure. */
-void stage_open(stage *g);
+/* stage_proof: is the long version asked for (FRIDGE_PROOF=1)? Sanitizers, which take ten times as long, run the short one. */
+bool stage_proof(void);
 
-/* stage_load makes g's memory `from`, as somebody sees it who has just opened it. stage_fresh only forgets what the
- * process remembered. */
-void stage_load(stage *g, const void *from);
+/* stage_geometry: layout_test with room for two heirs beside the processes of a script. */
+geometry stage_geometry(void);
+
+/* stage_open makes an empty segment in which slot 1, generation 1, is attached. Exits the program on failure. */
+void stage_open(stage *g, const geometry *geo);
+
+/* stage_load makes g's memory and length those of `from`, as somebody sees it who has just opened it. stage_fresh only
+ * forgets what the process remembered. */
+void stage_load(stage *g, const stage *from);
 void stage_fresh(stage *g);
 
+/* stage_length: how long its file is. stage_bytes: how long it may become. */
+size_t stage_length(const stage *g);
 static inline size_t stage_bytes(const stage *g) { return g->s->g.max_size; }
 
-/* stage_become: g is (slot, 1) now, and `dead` are dead: a bit a slot. stage_recover recovers a dead slot as its process
- * entry names it. */
+/* stage_become: g is (slot, 1) now, and `dead` are dead: a bit a slot. stage_leave: it is nobody. stage_recover recovers a
+ * dead slot as its process entry names it. stage_dead: who is dead. */
 void stage_become(stage *g, uint32_t slot, unsigned dead);
+void stage_leave(stage *g);
 fr_status stage_recover(stage *g, uint32_t slot);
+unsigned stage_dead(const stage *g);
 
-/* stage_at_rest: no latch is held. stage_rest_error: NULL, or what txn_check or a latch says of a stage that ought to be. */
+/* stage_at_rest: nobody who lives holds a latch. stage_rest_error: NULL, or what txn_check or a latch says of a stage in
+ * which nobody should. */
 bool stage_at_rest(const stage *g);
 const char *stage_rest_error(stage *g);
 

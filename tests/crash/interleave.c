@@ -7,7 +7,8 @@
  * who reads in no time. Then come the schedules: a reader starts at a random position, and at up to five of its loads
  * the memory moves on, by one store or by many. What it returns must be what an instantaneous reader sees at a position
  * between its start and its end. That one rule says that values were current during the read, that reads of several
- * keys are of one instant, that rows and hashes are whole. It must also end within a bounded number of loads, and never say
+ * keys are of one instant, that rows and hashes are whole. The mmap door's fast readers (fast.h) are programs, too, and at
+ * each position must be told what the general ones are. It must also end within a bounded number of loads, and never say
  * Busy. Whether what is seen at rest positions is right at all is enumerate.c's business; here the sum of increments is
  * checked, and store_verify, when everybody has been recovered.
  *
@@ -17,6 +18,7 @@
  * LEAVES OUT: orders of a weak memory model (TSan and litmus tests), writers preempted by readers (readers store nothing).
  *
  *     FRIDGE_SEED=n interleave [--full] [--seconds n] [--jobs n] [--histories n]
+ * --full, or FRIDGE_PROOF=1: half an hour. Otherwise 25 seconds, and on until 22 million schedules were run.
  * A failure prints its seed: FRIDGE_SEED=that --jobs 1 --histories 1 repeats the history and its schedules.
  */
 #include <setjmp.h>
@@ -26,6 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fast.h"
 #include "harness.h"
 
 #define STORES_MAX 20000
@@ -62,17 +65,28 @@ static const char *const operations[] = {
     "HSET " TREE " n #", "HINCR " TREE " n #", "HDEL " TREE " %*q0p0.3", "HDEL " TREE " new n", "HSET " TREE " a x*# b y*# n #",
     "DEL " TREE, "TRASH 0 1000", "RENAME " TREE " " L, "HSET " HASH " f v*#", "HSET " HASH " f # g # h #", "HDEL " HASH " f",
     "HSET " HASH " long v*9#", "SET %0q0p0.9# 1", "SET %0q0p0.8# 1", "DEL %0q0p0.90", "FLUSHDB 0", "SWAPDB 0 1",
-    "INCR " COUNTER " 1", "CADD " COUNTER " 1", "CADDB " COUNTER " 1 0 5", "INCR " NUMBER " 1", "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
+    "INCR " COUNTER " 1", "CADD " COUNTER " 1", "CADDB " COUNTER " 1 0 5", "INCR " NUMBER " 1", "QINCR " NUMBER " 1",
+    "QSET " K " a*9", "QSET " K " b*9", "QSET " K1 " y*60", "QSET " K " #", "QSET " L " #", "QINCR " K " #", "QINCR " L " #",
+    "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
     "HSET t:a count # reset # note n#", "HSET t:a count #", "HINCR t:a count #", "HSET t:a reset # note m#", "DEL t:a",
     "HSET t:b count # reset #", "DEL t:b", "EXPIRE t:a 9#", "EXEC HSET t:a count # reset # | HSET t:b count # reset #",
+    "QADD t:a count #", "QADD t:a reset -#", "QADD t:b count #",
 };
-#define ROWS_FROM (FR_COUNTOF(operations) - 9)
+#define ROWS_FROM (FR_COUNTOF(operations) - 12)
 
 static const char *const programs[][READS_MAX] = {
     {K}, {K1}, {K, L}, {K, K1}, {L, K1, K}, {"t:a"}, {"t:a", "t:b"}, {TREE}, {HASH}, {HASH, TREE}, {COUNTER, K}, {NUMBER, COUNTER},
     {TREE, L},
 };
-#define PROGRAMS FR_COUNTOF(programs)
+#define GENERAL FR_COUNTOF(programs)
+
+/* Read by the mmap door's fast calls; at each position they must tell what the general call tells. */
+static const fast_program fast_programs[] = {
+    {FAST_STRING, K, NULL}, {FAST_STRING, K1, NULL}, {FAST_STRING, L, NULL}, {FAST_STRING, NUMBER, NULL},
+    {FAST_STRING, COUNTER, NULL}, {FAST_FIELD, TREE, "%*q0p0.3"}, {FAST_FIELD, HASH, "f"}, {FAST_CELL, "a", "count"},
+    {FAST_ROW, "a", NULL}, {FAST_ROW, "b", NULL},
+};
+#define PROGRAMS (GENERAL + FR_COUNTOF(fast_programs))
 
 /* --- state ---------------------------------------------------------------------------------------------------------------- */
 
@@ -83,7 +97,7 @@ typedef struct stored {
 } stored;
 
 typedef struct board {
-    uint64_t schedules, histories, loads, preempted, deaths, inside, refused, failed, positions;
+    uint64_t schedules, fast, histories, loads, preempted, deaths, inside, refused, straight, left, failed, positions;
 } board;
 
 static stage W[2], R;        /* writers over one memory; the reader over its own */
@@ -91,8 +105,9 @@ static uint8_t *shadow, *blank;
 static stored *history;
 static uint32_t stores, position;
 static digest (*instant)[PROGRAMS]; /* per position */
-static span names[PROGRAMS][READS_MAX];
-static size_t name_count[PROGRAMS];
+static span names[GENERAL][READS_MAX];
+static size_t name_count[GENERAL];
+static fast_reader fast[FR_COUNTOF(fast_programs)];
 static board *totals;
 static uint64_t seed, first_seed;
 static char script_log[8192];
@@ -191,14 +206,18 @@ static bool run_writer(int w, const char *script, uint32_t die_at, fr_status *st
     stage *g = &W[w];
     size_t n = strlen(script_log);
     snprintf(script_log + n, sizeof script_log - n, " [%d%s%u] %s;", w + 1, die_at ? " dies at " : " ", die_at, script);
+    bool straight = script[0] == 'Q';
     segment_set_dead(W[0].s, (uint32_t)w + 1, false);
     segment_set_dead(W[1].s, (uint32_t)w + 1, false);
+    totals->straight += straight;
+    script_unmet = 0;
     act.count = 0;
     act.die_at = die_at;
     act.death = &death;
     if (setjmp(death) == 0) {
         fr_hook = on_store;
         *status = script_run(&g->a, script);
+        totals->left += straight && script_unmet;
         if (act.depth == 0) fr_hook = NULL;
         account(script, false, *status);
         return true;
@@ -275,6 +294,7 @@ static void start(const char *setup) {
     memcpy(shadow, W[0].s->base, stage_bytes(&W[0]));
     memcpy(R.s->base, W[0].s->base, stage_bytes(&R));
     stage_fresh(&R);
+    for (size_t i = 0; i < FR_COUNTOF(fast); i++) fast_attach(&fast[i], &R.a);
     R.a.now_ms = FIRST_NOW;
     stores = position = 0;
     script_log[0] = 0;
@@ -332,8 +352,12 @@ static void on_load(void *ctx, enum access_kind kind, const void *addr, size_t n
 static fr_status read_program(size_t r, digest *d, FILE *out) {
     plan.loads = 0;
     fr_hook = on_load;
-    fr_status status = dump_keys(&R.a, names[r], name_count[r], d, out);
+    fr_status status = r < GENERAL ? dump_keys(&R.a, names[r], name_count[r], d, out) : fast_read(&fast[r - GENERAL], &R.a, d);
     fr_hook = NULL;
+    if (out && r >= GENERAL) {
+        const fast_program *p = &fast_programs[r - GENERAL];
+        fprintf(out, "  %s %s: %016llx\n", p->name, p->field ? p->field : "", (unsigned long long)d->a);
+    }
     return status;
 }
 
@@ -348,6 +372,11 @@ static void read_instants(void) {
         move_to(p);
         for (size_t r = 0; r < PROGRAMS; r++)
             if (read_program(r, &instant[p][r], NULL) != FR_OK) fail("a reader of a frozen memory failed", r);
+        for (size_t i = 0; i < FR_COUNTOF(fast); i++) {
+            digest d;
+            if (fast_read_generally(&fast[i], &R.a, &d) != FR_OK || !digest_eq(d, instant[p][GENERAL + i]))
+                fail("a fast reader of a frozen memory is told what the general one is not", GENERAL + i);
+        }
     }
 }
 
@@ -395,8 +424,9 @@ static void show(size_t r, uint32_t from) {
 static void check_read(size_t r, uint32_t from, fr_status status, digest d) {
     totals->loads += plan.loads;
     totals->preempted += plan.next;
+    totals->fast += r >= GENERAL;
     const char *what = "a reader saw what was at no instant of its interval";
-    if (status != FR_OK) what = status == FR_BUSYREAD ? "a reader said Busy" : "a reader failed";
+    if (status != FR_OK) what = status == FR_BUSYREAD || status == FR_RETRY ? "a reader said Busy" : "a reader failed";
     else if (plan.loads > LOADS_MAX) what = "a reader took too many loads";
     else
         for (uint32_t p = from; p <= position; p++)
@@ -456,6 +486,7 @@ static void check_end(void) {
 
 typedef struct options {
     double seconds;
+    uint64_t least;           /* schedules, however long they take */
     unsigned jobs, histories; /* histories 0: as many as there is time for */
     uint64_t seed;
 } options;
@@ -476,9 +507,10 @@ static span keep_name(const char *text) {
 
 static void open_stages(void) {
     static uint64_t counted[256];
-    stage_open(&W[0]);
-    stage_open(&W[1]);
-    stage_open(&R);
+    geometry geo = stage_geometry();
+    stage_open(&W[0], &geo);
+    stage_open(&W[1], &geo);
+    stage_open(&R, &geo);
     size_t bytes = stage_bytes(&R);
     blank = malloc(bytes);
     memcpy(blank, W[0].s->base, bytes);
@@ -488,7 +520,8 @@ static void open_stages(void) {
     instant = malloc((STORES_MAX + 1) * sizeof *instant);
     R.s->readonly = true;
     R.s->stats = counted;
-    for (size_t r = 0; r < PROGRAMS; r++)
+    for (size_t i = 0; i < FR_COUNTOF(fast); i++) fast_prepare(&fast[i], R.s, &fast_programs[i]);
+    for (size_t r = 0; r < GENERAL; r++)
         for (name_count[r] = 0; name_count[r] < READS_MAX && programs[r][name_count[r]]; name_count[r]++)
             names[r][name_count[r]] = keep_name(programs[r][name_count[r]]);
 }
@@ -498,7 +531,7 @@ static void work(board *b, const options *o, unsigned job) {
     double until = seconds_now() + o->seconds;
     totals = b;
     open_stages();
-    for (uint64_t i = 0; o->histories ? i < o->histories : seconds_now() < until; i++) {
+    for (uint64_t i = 0; o->histories ? i < o->histories : seconds_now() < until || b->schedules < o->least / o->jobs + 1; i++) {
         first_seed = o->seed + i * o->jobs + job;
         seed = first_seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
         pick(2);
@@ -516,10 +549,12 @@ static void work(board *b, const options *o, unsigned job) {
 static options parse(int argc, char **argv) {
     const char *from = getenv("FRIDGE_SEED");
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    options o = {.seconds = 40, .jobs = cores > 2 ? (unsigned)cores : 2, .seed = from ? strtoull(from, NULL, 10) : 1};
+    options o = {.seconds = 25, .least = 22000000, .jobs = cores > 2 ? (unsigned)cores : 2};
+    o.seed = from ? strtoull(from, NULL, 10) : 1;
+    if (stage_proof()) o.seconds = 1800;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) o.seconds = 1800;
-        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) o.seconds = atof(argv[++i]);
+        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) o.seconds = atof(argv[++i]), o.least = 0;
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) o.jobs = (unsigned)atoi(argv[++i]);
         else if (strcmp(argv[i], "--histories") == 0 && i + 1 < argc) o.histories = (unsigned)atoi(argv[++i]);
     }
@@ -554,11 +589,14 @@ int main(int argc, char **argv) {
     }
     board s = sum(b, o.jobs);
     double took = seconds_now() - from;
-    printf("seed %llu: %llu schedules (%.0f a second) over %llu histories of %llu stores; %llu loads, %llu preemptions,\n"
-           "%llu deaths, %llu operations inside another, %llu refused\n",
-           (unsigned long long)o.seed, (unsigned long long)s.schedules, (double)s.schedules / took, (unsigned long long)s.histories,
+    printf("seed %llu: %llu schedules (%.0f a second), %llu of them of fast readers, over %llu histories of %llu stores;\n"
+           "%llu loads, %llu preemptions,\n"
+           "%llu deaths, %llu operations inside another, %llu refused, %llu in a straight line, of which %llu had to leave it\n",
+           (unsigned long long)o.seed, (unsigned long long)s.schedules, (double)s.schedules / took, (unsigned long long)s.fast,
+           (unsigned long long)s.histories,
            (unsigned long long)(s.histories ? s.positions / s.histories : 0), (unsigned long long)s.loads,
-           (unsigned long long)s.preempted, (unsigned long long)s.deaths, (unsigned long long)s.inside, (unsigned long long)s.refused);
+           (unsigned long long)s.preempted, (unsigned long long)s.deaths, (unsigned long long)s.inside, (unsigned long long)s.refused,
+           (unsigned long long)s.straight, (unsigned long long)s.left);
     uint64_t failed = s.failed + broken;
     printf("%llu passed, %llu failed\n", (unsigned long long)(s.schedules - (s.failed < s.schedules ? s.failed : s.schedules)),
            (unsigned long long)failed);

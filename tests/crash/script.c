@@ -1,13 +1,15 @@
 /* script.c - see script.h. Sections: words; commands inside a transaction; running one or several; commands around
- * transactions; the harness's own; dispatch.
+ * transactions; dispatch. Other doors are in doors.c, the harness's own words in states.c.
  */
 #include "script.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "doors.h"
 #include "shm/heap.h"
-#include "shm/index.h"
+#include "shm/liveness.h"
+#include "states.h"
 #include "store/counter.h"
 #include "store/hash.h"
 #include "store/string.h"
@@ -78,14 +80,6 @@ static void split(const segment *s, const char **p, char end, words *ws) {
     if (**p) ++*p;
 }
 
-static int64_t number(span w) {
-    char buf[32] = "";
-    memcpy(buf, w.p, w.n < 31 ? w.n : 31);
-    return strtoll(buf, NULL, 10);
-}
-
-static bool is(span w, const char *text) { return w.n == strlen(text) && memcmp(w.p, text, w.n) == 0; }
-
 /* --- commands inside a transaction ---------------------------------------------------------------------------------- */
 
 typedef struct call {
@@ -101,12 +95,13 @@ static fr_status route(const call *c, size_t i, key *k) {
 static set_options set_words(const call *c) {
     set_options o = {.condition = SET_ALWAYS};
     for (size_t i = 3; i < c->n; i++) {
-        if (is(c->w[i], "KEEPTTL")) o.keep_ttl = true;
-        else if (is(c->w[i], "NX")) o.condition = SET_NX;
-        else if (is(c->w[i], "XX")) o.condition = SET_XX;
-        else if (is(c->w[i], "PXAT") && i + 1 < c->n) o.expiry = (uint64_t)number(c->w[++i]);
-        else if (is(c->w[i], "IFEQ") && i + 1 < c->n) o.condition = SET_IFEQ, o.match = c->w[++i];
-        else if (is(c->w[i], "IFNE") && i + 1 < c->n) o.condition = SET_IFNE, o.match = c->w[++i];
+        if (word_is(c->w[i], "KEEPTTL")) o.keep_ttl = true;
+        else if (word_is(c->w[i], "NX")) o.condition = SET_NX;
+        else if (word_is(c->w[i], "XX")) o.condition = SET_XX;
+        else if (word_is(c->w[i], "SAME")) o.check_version = true;
+        else if (word_is(c->w[i], "PXAT") && i + 1 < c->n) o.expiry = (uint64_t)word_number(c->w[++i]);
+        else if (word_is(c->w[i], "IFEQ") && i + 1 < c->n) o.condition = SET_IFEQ, o.match = c->w[++i];
+        else if (word_is(c->w[i], "IFNE") && i + 1 < c->n) o.condition = SET_IFNE, o.match = c->w[++i];
     }
     return o;
 }
@@ -114,8 +109,10 @@ static set_options set_words(const call *c) {
 static fr_status do_set(store *st, txn *t, const call *c) {
     key k;
     set_result r;
+    bool exists;
     set_options o = set_words(c);
     fr_status status = route(c, 1, &k);
+    if (status == FR_OK && o.check_version) status = key_version(st, t, &k, &o.version, &exists);
     return status == FR_OK ? str_set(st, t, &k, c->w[2], &o, &r) : status;
 }
 
@@ -135,7 +132,7 @@ static fr_status do_incr(store *st, txn *t, const call *c) {
     key k;
     int64_t out;
     fr_status status = route(c, 1, &k);
-    return status == FR_OK ? str_incr(st, t, &k, number(c->w[2]), &out) : status;
+    return status == FR_OK ? str_incr(st, t, &k, word_number(c->w[2]), &out) : status;
 }
 
 static fr_status do_incrf(store *st, txn *t, const call *c) {
@@ -151,8 +148,9 @@ static fr_status do_incrf(store *st, txn *t, const call *c) {
 static fr_status do_increx(store *st, txn *t, const call *c) {
     key k;
     int64_t now, applied;
-    bound_options o = {.by = number(c->w[2]), .within = {.lower = number(c->w[3]), .upper = number(c->w[4]), .saturate = true},
-                       .set_expiry = true, .expiry = 90000};
+    bound_options o = {.by = word_number(c->w[2]),
+                       .within = {.lower = word_number(c->w[3]), .upper = word_number(c->w[4]), .saturate = true},
+                       .set_expiry = true, .expiry = 90000000000};
     fr_status status = route(c, 1, &k);
     return status == FR_OK ? str_incr_bounded(st, t, &k, &o, &now, &applied) : status;
 }
@@ -168,7 +166,7 @@ static fr_status do_setrange(store *st, txn *t, const call *c) {
     key k;
     uint64_t length;
     fr_status status = route(c, 1, &k);
-    return status == FR_OK ? str_set_range(st, t, &k, (uint64_t)number(c->w[2]), c->w[3], &length) : status;
+    return status == FR_OK ? str_set_range(st, t, &k, (uint64_t)word_number(c->w[2]), c->w[3], &length) : status;
 }
 
 static fr_status do_getdel(store *st, txn *t, const call *c) {
@@ -207,9 +205,12 @@ static fr_status do_cas(store *st, txn *t, const call *c) {
 static fr_status do_expire(store *st, txn *t, const call *c) {
     key k;
     bool changed;
-    uint64_t at = is(c->w[0], "PERSIST") ? NO_EXPIRY : (uint64_t)number(c->w[2]);
+    uint64_t at = word_is(c->w[0], "PERSIST") ? NO_EXPIRY : (uint64_t)word_number(c->w[2]);
+    static const char *const words[] = {"NX", "XX", "GT", "LT"};
+    unsigned conditions = 0;
+    for (unsigned i = 0; c->n > 3 && i < FR_COUNTOF(words); i++) conditions |= (unsigned)word_is(c->w[3], words[i]) << i;
     fr_status status = route(c, 1, &k);
-    return status == FR_OK ? key_expire(st, t, &k, at, 0, &changed) : status;
+    return status == FR_OK ? key_expire(st, t, &k, at, conditions, &changed) : status;
 }
 
 static fr_status do_rename(store *st, txn *t, const call *c) {
@@ -217,7 +218,7 @@ static fr_status do_rename(store *st, txn *t, const call *c) {
     bool done;
     fr_status status = route(c, 1, &from);
     if (status == FR_OK) status = route(c, 2, &to);
-    return status == FR_OK ? key_rename(st, t, &from, &to, is(c->w[0], "RENAMENX"), &done) : status;
+    return status == FR_OK ? key_rename(st, t, &from, &to, word_is(c->w[0], "RENAMENX"), &done) : status;
 }
 
 static fr_status do_copy(store *st, txn *t, const call *c) {
@@ -225,7 +226,7 @@ static fr_status do_copy(store *st, txn *t, const call *c) {
     bool done;
     fr_status status = route(c, 1, &from);
     if (status == FR_OK) status = route(c, 2, &to);
-    return status == FR_OK ? key_copy(st, t, &from, &to, true, &done) : status;
+    return status == FR_OK ? key_copy(st, t, &from, &to, !word_is(c->w[0], "COPYNX"), &done) : status;
 }
 
 /* MOVE: the source's content under the same name in another database, and the source gone. */
@@ -233,7 +234,7 @@ static fr_status do_move(store *st, txn *t, const call *c) {
     key from, to;
     bool done;
     fr_status status = route(c, 1, &from);
-    if (status == FR_OK) status = key_route(st, (uint32_t)number(c->w[2]), c->w[1], &to, &c->a->err);
+    if (status == FR_OK) status = key_route(st, (uint32_t)word_number(c->w[2]), c->w[1], &to, &c->a->err);
     return status == FR_OK ? key_rename(st, t, &from, &to, true, &done) : status;
 }
 
@@ -243,7 +244,7 @@ static fr_status do_hset(store *st, txn *t, const call *c) {
     size_t n = 0, created;
     for (size_t i = 2; i + 1 < c->n; i += 2) fv[n++] = (field_value){c->w[i], c->w[i + 1]};
     fr_status status = route(c, 1, &k);
-    enum field_condition condition = is(c->w[0], "HSETNX") ? FIELD_NX : FIELD_ALWAYS;
+    enum field_condition condition = word_is(c->w[0], "HSETNX") ? FIELD_NX : FIELD_ALWAYS;
     return status == FR_OK ? hash_set(st, t, &k, fv, n, condition, &created) : status;
 }
 
@@ -251,7 +252,7 @@ static fr_status do_hincr(store *st, txn *t, const call *c) {
     key k;
     int64_t out;
     fr_status status = route(c, 1, &k);
-    return status == FR_OK ? hash_incr(st, t, &k, c->w[2], number(c->w[3]), &out) : status;
+    return status == FR_OK ? hash_incr(st, t, &k, c->w[2], word_number(c->w[3]), &out) : status;
 }
 
 static fr_status do_hincrf(store *st, txn *t, const call *c) {
@@ -279,23 +280,44 @@ static fr_status do_hcas(store *st, txn *t, const call *c) {
 }
 
 static fr_status do_flush(store *st, txn *t, const call *c) {
-    return keyspace_flush(st, t, is(c->w[0], "FLUSHALL") ? -1 : (int32_t)number(c->w[1]));
+    return keyspace_flush(st, t, word_is(c->w[0], "FLUSHALL") ? -1 : (int32_t)word_number(c->w[1]));
 }
 
 static fr_status do_swap(store *st, txn *t, const call *c) {
-    return keyspace_swap(st, t, (uint32_t)number(c->w[1]), (uint32_t)number(c->w[2]));
+    return keyspace_swap(st, t, (uint32_t)word_number(c->w[1]), (uint32_t)word_number(c->w[2]));
 }
 
 static fr_status do_copen(store *st, txn *t, const call *c) {
     key k;
     uint64_t cell;
     fr_status status = route(c, 1, &k);
-    return status == FR_OK ? counter_open(st, t, &k, number(c->w[2]), &cell) : status;
+    return status == FR_OK ? counter_open(st, t, &k, word_number(c->w[2]), &cell) : status;
 }
 
 static fr_status do_trash(store *st, txn *t, const call *c) {
     unsigned freed;
-    return tree_reclaim(st, t, (uint32_t)number(c->w[1]), (unsigned)number(c->w[2]), &freed);
+    return tree_reclaim(st, t, (uint32_t)word_number(c->w[1]), (unsigned)word_number(c->w[2]), &freed);
+}
+
+/* ROWPUT row column n...; ROWADD row column n: columns by number. */
+static fr_status do_rowput(store *st, txn *t, const call *c) {
+    key k;
+    bool created;
+    cell_in cells[8];
+    size_t n = 0;
+    for (size_t i = 2; i + 1 < c->n && n < FR_COUNTOF(cells); i += 2)
+        cells[n++] = (cell_in){(uint32_t)word_number(c->w[i]), {.kind = VALUE_INT, .i = word_number(c->w[i + 1])}};
+    fr_status status = route(c, 1, &k);
+    if (status == FR_OK && k.table == NO_TABLE) status = FR_NOTABLE;
+    return status == FR_OK ? row_put(st, t, &k, cells, n, &created) : status;
+}
+
+static fr_status do_rowadd(store *st, txn *t, const call *c) {
+    key k;
+    int64_t out;
+    fr_status status = route(c, 1, &k);
+    if (status == FR_OK && k.table == NO_TABLE) status = FR_NOTABLE;
+    return status == FR_OK ? row_add(st, t, &k, (uint32_t)word_number(c->w[2]), word_number(c->w[3]), &out) : status;
 }
 
 /* Which words are keys: first, last (0 = to the end), step; first 0: every stripe, -1: the stripe that word 1 says. */
@@ -311,16 +333,16 @@ static const verb verbs[] = {
     {"SETRANGE", do_setrange, 1, 1, 1}, {"GETDEL", do_getdel, 1, 1, 1}, {"DEL", do_del, 1, 0, 1},
     {"DELIF", do_delif, 1, 1, 1},   {"CAS", do_cas, 1, 1, 1},       {"EXPIRE", do_expire, 1, 1, 1},
     {"PERSIST", do_expire, 1, 1, 1}, {"RENAME", do_rename, 1, 2, 1}, {"RENAMENX", do_rename, 1, 2, 1},
-    {"COPY", do_copy, 1, 2, 1},     {"MOVE", do_move, 1, 1, 1},     {"HSET", do_hset, 1, 1, 1},
+    {"COPY", do_copy, 1, 2, 1},     {"COPYNX", do_copy, 1, 2, 1},   {"MOVE", do_move, 1, 1, 1},     {"HSET", do_hset, 1, 1, 1},
     {"HSETNX", do_hset, 1, 1, 1},   {"HINCR", do_hincr, 1, 1, 1},   {"HINCRF", do_hincrf, 1, 1, 1},
     {"HDEL", do_hdel, 1, 1, 1},     {"HCAS", do_hcas, 1, 1, 1},     {"FLUSHDB", do_flush, 0, 0, 1},
     {"FLUSHALL", do_flush, 0, 0, 1}, {"SWAPDB", do_swap, 0, 0, 1},  {"COPEN", do_copen, 1, 1, 1},
-    {"TRASH", do_trash, -1, 0, 1},
+    {"TRASH", do_trash, -1, 0, 1},  {"ROWPUT", do_rowput, 1, 1, 1}, {"ROWADD", do_rowadd, 1, 1, 1},
 };
 
 static const verb *verb_of(span w) {
     for (size_t i = 0; i < FR_COUNTOF(verbs); i++)
-        if (is(w, verbs[i].name)) return &verbs[i];
+        if (word_is(w, verbs[i].name)) return &verbs[i];
     return NULL;
 }
 
@@ -334,7 +356,7 @@ typedef struct batch {
 
 static size_t bar(const span *w, size_t n) {
     size_t i = 0;
-    while (i < n && !is(w[i], "|")) i++;
+    while (i < n && !word_is(w[i], "|")) i++;
     return i;
 }
 
@@ -344,7 +366,7 @@ static void add_stripes(actor *a, const span *w, size_t n, stripe_set *set) {
     if (!v || v->first == 0) {
         store_all_stripes(a->st, set);
     } else if (v->first < 0) {
-        stripe_set_add(set, (uint32_t)number(w[1]));
+        stripe_set_add(set, (uint32_t)word_number(w[1]));
     } else {
         for (size_t i = (size_t)v->first; i < n && (v->last == 0 || i <= (size_t)v->last); i += (size_t)v->step)
             if (key_route(a->st, a->db, w[i], &k, &a->err) == FR_OK) stripe_set_add(set, k.stripe);
@@ -381,16 +403,16 @@ static fr_status run_words(actor *a, const span *w, size_t n) {
 
 /* --- commands around transactions ------------------------------------------------------------------------------------- */
 
-static fr_status declare(actor *a, const words *ws) {
+static fr_status declare(actor *a, const span *w, size_t n) {
     static schema sc; /* large; only ever used here */
     table *tb;
     bool created;
     sc.columns = 0;
-    for (size_t i = 3; i + 1 < ws->n; i += 2) {
-        fr_status status = schema_add(&sc, ws->w[i], ws->w[i + 1], &a->err);
+    for (size_t i = 3; i + 1 < n; i += 2) {
+        fr_status status = schema_add(&sc, w[i], w[i + 1], &a->err);
         if (status != FR_OK) return status;
     }
-    return table_declare(a->st, ws->w[1], (uint64_t)number(ws->w[2]), &sc, a->now_ms, &tb, &created, &a->err);
+    return table_declare(a->st, w[1], (uint64_t)word_number(w[2]), &sc, a->now_ms, &tb, &created, &a->err);
 }
 
 static fr_status reclaim_table(actor *a, span name) {
@@ -421,22 +443,21 @@ static fr_status find_cell(store *st, txn *t, void *ctx) {
     return status;
 }
 
-static fr_status counter_call(actor *a, const words *ws) {
-    cell_of c = {a, ws->w[1], 0};
+static fr_status counter_call(actor *a, const span *w, size_t n) {
+    cell_of c = {a, w[1], 0};
     int64_t out;
     bool done;
     bounds within = {.lower = INT64_MIN, .upper = INT64_MAX};
-    if (is(ws->w[0], "CADDB")) within = (bounds){.lower = number(ws->w[3]), .upper = number(ws->w[4]), .saturate = ws->n > 5};
+    if (word_is(w[0], "CADDB")) within = (bounds){.lower = word_number(w[3]), .upper = word_number(w[4]), .saturate = n > 5};
     fr_status status = store_read(a->st, a->now_ms, NULL, find_cell, &c, &a->err);
     if (status != FR_OK || !c.cell) return status == FR_OK ? FR_NOKEY : status;
-    if (is(ws->w[0], "CADD")) status = counter_add(a->s, c.cell, number(ws->w[2]), &out);
-    else if (is(ws->w[0], "CADDB")) status = counter_add_within(a->s, c.cell, number(ws->w[2]), &within, &out, &done);
-    else if (is(ws->w[0], "CSET")) status = counter_set(a->s, c.cell, number(ws->w[2]));
-    else status = counter_cas(a->s, c.cell, number(ws->w[2]), number(ws->w[3]), &done);
+    if (word_is(w[0], "CADD")) status = counter_add(a->s, c.cell, word_number(w[2]), &out);
+    else if (word_is(w[0], "CADDB")) status = counter_add_within(a->s, c.cell, word_number(w[2]), &within, &out, &done);
+    else if (word_is(w[0], "CSET")) status = counter_set(a->s, c.cell, word_number(w[2]));
+    else status = counter_cas(a->s, c.cell, word_number(w[2]), word_number(w[3]), &done);
     return status;
 }
 
-/* An EXPECT that is not met counts here. */
 unsigned script_unmet;
 
 typedef struct expectation {
@@ -456,8 +477,8 @@ static fr_status compare(store *st, txn *t, void *ctx) {
     return status;
 }
 
-static fr_status expect(actor *a, const words *ws) {
-    expectation e = {a, ws->w[1], ws->w[2]};
+static fr_status expect(actor *a, const span *w) {
+    expectation e = {a, w[1], w[2]};
     script_unmet += store_read(a->st, a->now_ms, NULL, compare, &e, &a->err) != FR_OK;
     return FR_OK;
 }
@@ -473,196 +494,53 @@ static fr_status trim(actor *a, uint32_t stripe) {
     return heap_trim(a->s, stripe, a->now_ms, a->now_ms, 100, &returned, &a->err);
 }
 
-/* --- the harness's own ------------------------------------------------------------------------------------------------ */
-
-static unsigned quad_free(actor *a, uint32_t stripe, const char *name) {
-    txn t;
-    probe p;
-    unsigned n = 0;
-    txn_init(&t, a->s, &a->err);
-    txn_begin_read(&t, a->now_ms);
-    uint64_t root = a->s->l.latches + stripe * a->s->l.stripe_bytes + offsetof(struct stripe, root);
-    uint64_t hash = key_hash(a->s, FIELD_SPACE, (span){name, strlen(name)});
-    if (!index_probe(&t, root, INDEX_TAG(hash), &p)) return 32;
-    for (uint32_t i = 0; i < QUAD_SLOTS; i++) n += txn_ld(&t, p.quad + i * 8) == 0;
-    return n;
+static fr_status repair(actor *a) {
+    verify_report report;
+    return store_verify(a->st, true, &report, &a->err);
 }
 
-static fr_status fill_one(actor *a, const char *name, const char *value) {
-    char line[1100];
-    snprintf(line, sizeof line, "SET %s %s", name, value);
-    return script_run(a, line);
-}
-
-/* Names from 100 on: operations take theirs from the beginning. With one prefix bit they stay together when split. */
-static fr_status fill_quad(actor *a, int stripe, int quad, unsigned left, int bit) {
-    char name[16];
-    for (unsigned i = 100; i < 200; i++) {
-        script_name(a->s, stripe, quad, bit, i, name);
-        if (quad_free(a, (uint32_t)stripe, name) <= left) return FR_OK;
-        fr_status status = fill_one(a, name, "1");
-        if (status != FR_OK) return status;
-    }
-    return FR_OK;
-}
-
-static bool partial_room(actor *a, uint32_t stripe, unsigned class) {
-    return segment_stripe(a->s, stripe)->partial[class] != 0;
-}
-
-/* Takes every free block of the small classes of a stripe that have a page. */
-static fr_status fill_slabs(actor *a, int stripe) {
-    char name[16], value[256];
-    unsigned n = 100;
-    for (unsigned c = 0; heap_class_size(a->s, c); c++) {
-        memset(value, 'f', sizeof value);
-        value[heap_class_size(a->s, c) - 16 - 8] = 0;
-        while (partial_room(a, (uint32_t)stripe, c) && n < 200) {
-            script_name(a->s, stripe, -1, -1, n++, name);
-            fr_status status = fill_one(a, name, value);
-            if (status != FR_OK) return status;
-        }
-    }
-    return FR_OK;
-}
-
-static uint64_t pages_free(segment *s) {
-    return segment_super(s)->size / s->g.page_size - s->l.data / s->g.page_size - segment_super(s)->pool_used;
-}
-
-static fr_status fill_pool(actor *a, uint64_t left) {
-    char name[16];
-    for (unsigned i = 300; i < 400 && pages_free(a->s) > left; i++) {
-        script_name(a->s, -1, -1, -1, i, name);
-        uint64_t had = pages_free(a->s);
-        fr_status status = fill_one(a, name, had - left > 4 ? "p*1900" : "p*300");
-        if (status != FR_OK && status != FR_OOM) return status;
-        if (pages_free(a->s) == had) break;
-    }
-    return FR_OK;
-}
-
-/* Pages taken one by one and given back with a gap after each: no run of two is left. */
-static fr_status fragment(actor *a, unsigned n) {
-    char name[16], line[64];
-    fr_status status = FR_OK;
-    for (unsigned i = 0; i < 60; i++) {
-        script_name(a->s, -1, -1, -1, 400 + i, name);
-        snprintf(line, sizeof line, "SET %s p*300", name);
-        if (script_run(a, line) != FR_OK) break;
-    }
-    for (unsigned i = 0; i < 2 * n && status == FR_OK; i += 2) {
-        script_name(a->s, -1, -1, -1, 400 + i, name);
-        snprintf(line, sizeof line, "DEL %s", name);
-        status = script_run(a, line);
-    }
-    return status;
-}
-
-/* Gives the slot up as segment_close does: what it counted stays for the next registrant to fold. */
+/* Gives the slot up as segment_close does: what was counted in it stays for the next registrant to fold. */
 static fr_status leave(actor *a) {
-    static uint64_t idle[256];
-    uint64_t *state = &SEG_AT(a->s, a->s->l.procs, proc)[a->s->me->slot].state;
-    *state |= 3;
-    segment_set_dead(a->s, a->s->me->slot, true);
-    *a->s->me = (identity){0, 0};
-    a->s->stats = idle;
-    return FR_OK;
-}
-
-static fr_status add_fields(actor *a, span k, unsigned n, span v) {
-    char line[512], name[16];
-    fr_status status = FR_OK;
-    for (unsigned i = 0; i < n && status == FR_OK; i++) {
-        script_name(a->s, -1, 0, 0, i, name);
-        snprintf(line, sizeof line, "HSET %.*s %s %.*s", (int)k.n, k.p, name, (int)v.n, v.p);
-        status = script_run(a, line);
-    }
-    return status;
-}
-
-static fr_status add_keys(actor *a, int stripe, unsigned n, span v) {
-    char line[512], name[16];
-    fr_status status = FR_OK;
-    for (unsigned i = 0; i < n && status == FR_OK; i++) {
-        script_name(a->s, stripe, -1, -1, 40 + i, name);
-        snprintf(line, sizeof line, "SET %s %.*s", name, (int)v.n, v.p);
-        status = script_run(a, line);
-    }
-    return status;
-}
-
-static unsigned pick(uint64_t *seed, unsigned n) {
-    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-    return (unsigned)(*seed >> 33) % n;
-}
-
-/* A history: n commands on names from 60 on; what fails, fails. */
-static fr_status random_history(actor *a, uint64_t seed, unsigned n) {
-    static const char *const forms[] = {"SET %s v*%u", "SET %s %u", "INCR %s %u", "APPEND %s w*%u", "DEL %s", "HSET %s f%u x",
-                                        "HSET %s g*%u y", "HDEL %s f%u", "SET %s t PXAT 9%03u", "EXPIRE %s 9%04u", "COPEN %s %u",
-                                        "RENAME %s k%u", "COPY %s k%u", "SETRANGE %s %u zz"};
-    char line[128], name[16];
-    for (unsigned i = 0; i < n; i++) {
-        script_name(a->s, -1, -1, -1, 60 + pick(&seed, 12), name);
-        snprintf(line, sizeof line, forms[pick(&seed, FR_COUNTOF(forms))], name, 1 + pick(&seed, 90));
-        script_run(a, line);
-    }
+    uint32_t slot = a->s->me->slot;
+    liveness_leave(a->s);
+    if (slot) segment_set_dead(a->s, slot, true);
     return FR_OK;
 }
 
 /* --- dispatch --------------------------------------------------------------------------------------------------------- */
 
-static fr_status harness_word(actor *a, const words *ws, bool *known) {
-    int64_t one = ws->n > 1 ? number(ws->w[1]) : 0, two = ws->n > 2 ? number(ws->w[2]) : 0;
-    span name = ws->w[0];
+static fr_status around_word(actor *a, const span *w, size_t n, bool *known) {
+    int64_t one = n > 1 ? word_number(w[1]) : 0;
+    span name = w[0];
     *known = true;
-    if (is(name, "NOW")) return a->now_ms = (uint64_t)one, FR_OK;
-    if (is(name, "DB")) return a->db = (uint32_t)one, FR_OK;
-    if (is(name, "POLICY")) {
-        segment_super(a->s)->shared_settings[SETTING_POLICY] = (uint64_t)one;
-        segment_super(a->s)->shared_settings[SETTING_SAMPLES] = 5;
-        return FR_OK;
-    }
-    if (is(name, "FILLQUAD")) return fill_quad(a, (int)one, (int)two, (unsigned)number(ws->w[3]), (int)number(ws->w[4]));
-    if (is(name, "FRAGMENT")) return fragment(a, (unsigned)one);
-    if (is(name, "LEAVE")) return leave(a);
-    if (is(name, "FILLSLABS")) return fill_slabs(a, (int)one);
-    if (is(name, "FILLPOOL")) return fill_pool(a, (uint64_t)one);
-    if (is(name, "FIELDS")) return add_fields(a, ws->w[1], (unsigned)two, ws->w[3]);
-    if (is(name, "KEYS")) return add_keys(a, (int)one, (unsigned)two, ws->w[3]);
-    if (is(name, "RANDOM")) return random_history(a, (uint64_t)one, (unsigned)two);
-    if (is(name, "STAT")) return stat_add(a->s, (unsigned)one, (uint64_t)two), FR_OK;
+    if (word_is(name, "DECLARE")) return declare(a, w, n);
+    if (word_is(name, "DROP")) return table_drop(a->st, w[1], a->now_ms, &a->err);
+    if (word_is(name, "TRECLAIM")) return reclaim_table(a, w[1]);
+    if (word_is(name, "RECLAIM")) return reclaim_stripe(a, (uint32_t)one);
+    if (word_is(name, "TRIM")) return trim(a, (uint32_t)one);
+    if (word_is(name, "TICK")) return store_tick(a->st, a->now_ms, 1000), FR_OK;
+    if (word_is(name, "FOLD")) return txn_fold_stats(a->s, (uint32_t)one);
+    if (word_is(name, "WALL")) return keyspace_from_wall(a->st, 0), FR_OK;
+    if (word_is(name, "GROW")) return segment_grow(a->s, &a->err);
+    if (word_is(name, "REPAIR")) return repair(a);
+    if (word_is(name, "REAP")) return segment_reap(a->s) ? FR_OK : FR_NOKEY;
+    if (word_is(name, "LEAVE")) return leave(a);
+    if (word_is(name, "REGISTER")) return segment_register(a->s, &a->err);
+    if (word_is(name, "EXPECT")) return expect(a, w);
+    if (word_is(name, "CADD") || word_is(name, "CADDB") || word_is(name, "CSET") || word_is(name, "CCAS")) return counter_call(a, w, n);
     *known = false;
     return FR_OK;
 }
 
-static fr_status around_word(actor *a, const words *ws, bool *known) {
-    int64_t one = ws->n > 1 ? number(ws->w[1]) : 0;
-    span name = ws->w[0];
-    *known = true;
-    if (is(name, "DECLARE")) return declare(a, ws);
-    if (is(name, "DROP")) return table_drop(a->st, ws->w[1], a->now_ms, &a->err);
-    if (is(name, "TRECLAIM")) return reclaim_table(a, ws->w[1]);
-    if (is(name, "RECLAIM")) return reclaim_stripe(a, (uint32_t)one);
-    if (is(name, "TRIM")) return trim(a, (uint32_t)one);
-    if (is(name, "TICK")) return store_tick(a->st, a->now_ms, 1000), FR_OK;
-    if (is(name, "FOLD")) return txn_fold_stats(a->s, (uint32_t)one);
-    if (is(name, "REGISTER")) return segment_register(a->s, &a->err);
-    if (is(name, "EXPECT")) return expect(a, ws);
-    if (is(name, "CADD") || is(name, "CADDB") || is(name, "CSET") || is(name, "CCAS")) return counter_call(a, ws);
-    *known = false;
-    return FR_OK;
-}
-
-static fr_status run_one(actor *a, const words *ws) {
+fr_status script_words(actor *a, const span *w, size_t n) {
     bool known;
-    fr_status status = harness_word(a, ws, &known);
-    if (!known) status = around_word(a, ws, &known);
+    fr_status status = states_word(a, w, n, &known);
+    if (!known) status = doors_word(a, w, n, &known);
+    if (!known) status = around_word(a, w, n, &known);
     if (known) return status;
-    if (is(ws->w[0], "EXEC")) return run_words(a, ws->w + 1, ws->n - 1);
-    if (verb_of(ws->w[0])) return run_words(a, ws->w, ws->n);
-    fprintf(stderr, "script: unknown command '%.*s'\n", (int)ws->w[0].n, ws->w[0].p);
+    if (word_is(w[0], "EXEC")) return run_words(a, w + 1, n - 1);
+    if (verb_of(w[0])) return run_words(a, w, n);
+    fprintf(stderr, "script: unknown command '%.*s'\n", (int)w[0].n, w[0].p);
     exit(2);
 }
 
@@ -671,7 +549,7 @@ fr_status script_run(actor *a, const char *script) {
     while (*script) {
         words ws;
         split(a->s, &script, ';', &ws);
-        fr_status status = ws.n ? run_one(a, &ws) : FR_OK;
+        fr_status status = ws.n ? script_words(a, ws.w, ws.n) : FR_OK;
         if (status != FR_OK) worst = status;
         free(ws.arena);
     }

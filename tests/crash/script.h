@@ -4,15 +4,23 @@
  * name (from 0) whose key lies in stripe 0, `%0q1.3` in quad 1 of it too, `%0q1p0.3` and whose hash prefix begins with
  * bit 0; `%*` means any stripe. Everything is deterministic: names, clock (NOW) and secret.
  *
- * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v]..., INCR k n, INCRF k x, INCREX k n low high, APPEND k v,
- *   SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new, EXPIRE k at, PERSIST k, RENAME a b, RENAMENX a b, COPY a b,
- *   MOVE k db, MSET k v..., HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL,
- *   SWAPDB a b, COPEN k n, TRASH stripe limit; EXEC a | b | c runs several in one.
+ * One transaction each:  SET k v [PXAT ms|KEEPTTL|NX|XX|IFEQ v|IFNE v|SAME (by version)]..., INCR k n, INCRF k x,
+ *   INCREX k n low high, APPEND k v, SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new,
+ *   EXPIRE k at [NX|XX|GT|LT], PERSIST k, RENAME a b, RENAMENX a b, COPY a b, COPYNX a b, MOVE k db, MSET k v...,
+ *   HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL, SWAPDB a b,
+ *   COPEN k n, TRASH stripe limit, and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
+ *   (columns by number); EXEC a | b | c runs several in one.
+ * Other doors:           QSET k v, QINCR k n, QADD row column n: in a straight line (quick.h), or, where that says no, as
+ *   its callers do: by the general call; RESP words | words...: by a session; SYSSET name [v], SYSADD name n, SYSHSET name f v,
+ *   SYSHDEL name f: the server's own database (fridge.h)
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
- *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, REGISTER,
- *   EXPECT k v
- * Of the harness:        NOW ms, DB n, POLICY n, FILLQUAD stripe quad left bit, FILLSLABS stripe, FILLPOOL left,
- *   FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, LEAVE
+ *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, WALL, REGISTER, LEAVE, REAP, GROW,
+ *   REPAIR, EXPECT k v
+ * Of the harness:        NOW ms, DB n, POLICY n, DOORBELLS n (waiters), FILLQUAD stripe quad left bit, FILLSLABS stripe,
+ *   FILLPOOL left, FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, SHRINK (the file ends soon),
+ *   EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong), SETWALL (the wall clock was
+ *   stepped), FORGET (a new process, while the old one's slot stays its), GHOST slot n command (somebody else dies in mid-write: before
+ *   its n-th store, or with +n before the n-th after its commit)
  */
 #ifndef FRIDGE_TESTS_SCRIPT_H
 #define FRIDGE_TESTS_SCRIPT_H
@@ -30,11 +38,14 @@ typedef struct actor {
     fr_error err;
 } actor;
 
-/* script_unmet: how many EXPECTs did not find their value. */
+/* script_unmet: how many EXPECTs did not find their value, and calls in a straight line had to take the other way. */
 extern unsigned script_unmet;
 
 /* script_run runs all commands; the status of the last one that failed, or FR_OK. */
 fr_status script_run(actor *a, const char *script);
+
+/* script_words runs one command of any kind, in words. */
+fr_status script_words(actor *a, const span *w, size_t n);
 
 /* script_name: the n-th name with these properties; stripe, quad and bit may be -1. */
 void script_name(const segment *s, int stripe, int quad, int bit, unsigned n, char out[16]);

@@ -419,6 +419,15 @@ static void one_operation(uint64_t n, bool onwards, bool *failed) {
     leave_stage(&a);
 }
 
+/* Registrations and files: see test_files. Sessions, which may lose their answer to what they have done: test_sessions. A
+ * repair begins with what verification finds. */
+static bool left_out(const operation *op) {
+    static const char *const words[] = {"LEAVE", "FORGET", "GHOST", "SHRINK", "MISCOUNT", "RESP "};
+    for (size_t i = 0; i < FR_COUNTOF(words); i++)
+        if (strstr(op->setup, words[i]) || strstr(op->run, words[i])) return true;
+    return false;
+}
+
 static void test_operations(void) {
     geometry g = layout_test();
     fr_error err;
@@ -428,14 +437,13 @@ static void test_operations(void) {
     memcpy(empty, stage->base, g.max_size);
     for (size_t i = 0; i < FR_COUNTOF(operations); i++) {
         present = &operations[i];
+        if (left_out(present)) continue;
         memcpy(prepared, empty, g.max_size);
         actor a = on_stage();
         script_run(&a, present->setup);
         now_after_setup = a.now_ms;
         memcpy(prepared, stage->base, g.max_size);
         leave_stage(&a);
-        if (strstr(present->run, "LEAVE") || strstr(present->setup, "LEAVE"))
-            continue; /* a registration: see test_files */
         fail_each(present->name, one_operation);
     }
     free(empty);
