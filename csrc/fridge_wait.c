@@ -91,6 +91,17 @@ int fridge_key_wait(store *st, uint32_t db, const char *name, size_t n, uint64_t
     return leave(status, &e, err);
 }
 
+int fridge_key_watch(store *st, uint32_t db, const char *name, size_t n, uint64_t version, const char *members, size_t members_n,
+                     uint64_t wait_ms, uint64_t *now, int *died, int *waited, char *err) {
+    fr_error e = {0};
+    enum wait_result how = WAIT_TIMEOUT;
+    bool dead = false;
+    fr_status status = key_watch(st, db, (span){name, n}, version, (span){members, members_n}, deadline(wait_ms), now, &dead, &how, &e);
+    *died = dead;
+    *waited = (int)how;
+    return leave(status, &e, err);
+}
+
 int fridge_key_version(store *st, uint32_t db, const char *name, size_t n, uint64_t *version, uint64_t *left_ms, int *exists,
                        char *err) {
     fr_error e = {0};

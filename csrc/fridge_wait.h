@@ -2,7 +2,7 @@
  * stands between the #include line and the last #endif.
  *
  * Waits sleep in the calling thread without the GIL. `wait_ms` is how long at most; UINT64_MAX for ever. They come back early
- * with FRIDGE_INTERRUPTED when a signal arrived: let Python handle it, then call again with what is left.
+ * with FRIDGE_INTERRUPTED when a signal arrived, and once a second: let Python handle it, then call again with what is left.
  */
 #ifndef FRIDGE_WAIT_H
 #define FRIDGE_WAIT_H
@@ -16,6 +16,9 @@ enum fridge_waited { FRIDGE_WOKEN, FRIDGE_TIMED_OUT, FRIDGE_INTERRUPTED };
 /* Sleeps until the key's version is another than `version`; *now is what it is then. */
 FRIDGE_API int fridge_key_wait(store *st, uint32_t db, const char *name, size_t n, uint64_t version, uint64_t wait_ms,
                                uint64_t *now, int *waited, char *err);
+/* The same, and back too (WOKEN, *died 1) when an owner of the lock `members` is dead. */
+FRIDGE_API int fridge_key_watch(store *st, uint32_t db, const char *name, size_t n, uint64_t version, const char *members,
+                                size_t members_n, uint64_t wait_ms, uint64_t *now, int *died, int *waited, char *err);
 /* The key's version and, for keys with an expiry, the ms until it (0: none). */
 FRIDGE_API int fridge_key_version(store *st, uint32_t db, const char *name, size_t n, uint64_t *version, uint64_t *left_ms,
                                   int *exists, char *err);
@@ -54,8 +57,9 @@ typedef struct fridge_lock_state {
     int outcome;
 } fridge_lock_state;
 
-/* fridge_lock_acquire: REFUSED when the time is up; QUEUED when a signal came, or at once when wait_ms is 0 and queue is
- * set. */
+/* fridge_lock_acquire, wait_ms 0: asks once; QUEUED when queue is set and it is held, and the place in line is kept. Else it
+ * waits in line: REFUSED when the time is up, QUEUED when a signal came and once a second: call again, or leave. After an
+ * error the place in line may be kept. */
 FRIDGE_API int fridge_lock_acquire(store *st, uint32_t db, const char *name, size_t n, const fridge_lock_request *r,
                                    uint64_t wait_ms, fridge_lock_state *out, char *err);
 /* Sleeps until nobody holds the lock, without acquiring it. */

@@ -9,6 +9,8 @@ Leaves out: which failure raises which class (status.def), and the texts, which 
 
 from __future__ import annotations
 
+import threading
+
 
 class FridgeError(Exception):
     """The base of everything that fridge raises on purpose."""
@@ -100,6 +102,22 @@ class BusyError(FridgeError, BlockingIOError):
 
 class WaitTimeoutError(FridgeError, TimeoutError):
     """What was waited for did not happen in time."""
+
+
+class LockError(FridgeError, RuntimeError, ValueError):
+    """A lock, or one of its kind, was used in a way that cannot work: released unheld, or waited for by its holder."""
+
+
+class LockNotOwnedError(LockError):
+    """The caller does not hold the lock, or not any more: its lease ran out, or somebody cleared it."""
+
+
+class LockTimeoutError(LockError, WaitTimeoutError):
+    """Others held the lock until the time was up, where the call could not just return False."""
+
+
+class BrokenBarrierError(FridgeError, threading.BrokenBarrierError):
+    """The barrier broke: a party died, waited too long, or somebody called abort or reset."""
 
 
 class NotPublishedError(WaitTimeoutError):

@@ -6,7 +6,7 @@ Leaves out: how commands run (`fridge.commands`), and servers, which are other p
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fridge._native import lib, text
 from fridge.schema import Schema
@@ -14,9 +14,15 @@ from fridge.table import Table
 from fridge.vars import Published
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fridge.commands import Key
     from fridge.counter import Counter, Counters
+    from fridge.keys import Text
+    from fridge.lock import Lock
     from fridge.segment import Report
     from fridge.sharded import ShardedCounter
+    from fridge.sync import Barrier, Event, Once, RWLock, Semaphore
 
 DEFAULT_CAPACITY = 1024  # rows of a table whose capacity is not given
 
@@ -57,7 +63,7 @@ class Store(Published):
                  decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
         if mode not in ("rw", "r"):
             raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
-        from fridge import aio, snapshots  # noqa: F401  (here, so that no call has to import: commands.local_client)
+        from fridge import aio, holder, keeper, lock, snapshots, sync  # noqa: F401  (so that no call has to: local_client)
         from fridge import path as paths  # here, so that `import fridge` stays quick
         from fridge.segment import Segment
 
@@ -136,6 +142,63 @@ class Store(Published):
         from fridge.sharded import ShardedCounter
 
         return ShardedCounter(name, shards, store=self)
+
+    def lock(self, name: Key, timeout: float | None = None, sleep: float = 0.1, blocking: bool = True,
+             blocking_timeout: float | None = None, thread_local: bool = True, raise_on_release_error: bool = True, *,
+             auto_extend: bool = False) -> Lock:  # fmt: skip
+        """Return the lock of this name; see `fridge.Lock` for the arguments.
+
+        Example:
+            >>> with f.lock("jobs"):  # doctest: +SKIP
+            ...     work()
+        """
+        from fridge.lock import Lock
+
+        return Lock(name, timeout, sleep, blocking, blocking_timeout, thread_local, raise_on_release_error,
+                    auto_extend=auto_extend, store=self)  # fmt: skip
+
+    def semaphore(self, name: Key, permits: int = 1) -> Semaphore:
+        """Return the semaphore of this name: at most so many holders at a time; see `fridge.Semaphore`."""
+        from fridge.sync import Semaphore
+
+        return Semaphore(name, permits, store=self)
+
+    def rwlock(self, name: Key) -> RWLock:
+        """Return the read-write lock of this name: many readers or one writer; see `fridge.RWLock`."""
+        from fridge.sync import RWLock
+
+        return RWLock(name, store=self)
+
+    def event(self, name: Key) -> Event:
+        """Return the event of this name: a flag to wait for; see `fridge.Event`."""
+        from fridge.sync import Event
+
+        return Event(name, store=self)
+
+    def barrier(self, name: Key, parties: int, timeout: float | None = None) -> Barrier:
+        """Return the barrier of this name, where so many callers wait for each other; see `fridge.Barrier`."""
+        from fridge.sync import Barrier
+
+        return Barrier(name, parties, timeout, store=self)
+
+    @overload
+    def once(self, name: Key) -> Once: ...
+    @overload
+    def once(self, name: Key, function: Callable[[], Any], timeout: float | None = None) -> Text: ...
+    def once(self, name: Key, function: Callable[[], Any] | None = None, timeout: float | None = None) -> Once | Text:
+        """Run a function in exactly one process while the others wait for it; see `fridge.Once`.
+
+        Returns:
+            What the function returned, in all of them; without a function, the Once of the name.
+
+        Example:
+            >>> f.once("migrate", migrate)  # doctest: +SKIP
+            b'done'
+        """
+        from fridge.sync import Once
+
+        found = Once(name, store=self)
+        return found if function is None else found(function, timeout)
 
     # --- facts ---
 

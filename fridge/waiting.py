@@ -26,6 +26,7 @@ class Deadline:
 
     Args:
         seconds: from now; None for no end.
+        what: the argument's name, for the error.
 
     Raises:
         ArgumentError: seconds is no number, or negative.
@@ -33,12 +34,12 @@ class Deadline:
 
     __slots__ = ("at",)
 
-    def __init__(self, seconds: object) -> None:
+    def __init__(self, seconds: object, what: str = "timeout") -> None:
         if seconds is None:
             self.at = math.inf
             return
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not seconds >= 0:
-            raise ArgumentError(f"timeout is {seconds!r}; it may be a number of seconds from 0 on, or None for no end")
+            raise ArgumentError(f"{what} is {seconds!r}; it may be a number of seconds from 0 on, or None for no end")
         self.at = time.monotonic() + seconds
 
     @property

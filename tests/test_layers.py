@@ -105,7 +105,7 @@ def test_sessions_open_no_sockets() -> None:
 COVERED_BY: dict[str, str] = {
     # engine source without a tests/c/test_X.c of its own -> the test file that covers it
     "fridge.c": "tests/test_native.py",
-    "fridge_wait.c": "tests/test_waiting.py",
+    "fridge_wait.c": "tests/test_lock.py",
     "hot.c": "tests/test_keys.py",
     "hot_counters.c": "tests/test_counter.py",
     "hot_row.c": "tests/test_table.py",
@@ -135,7 +135,6 @@ COVERED_BY: dict[str, str] = {
     "store/schema.c": "tests/c/test_table.c",
     "store/sweep.c": "tests/c/test_table.c",
     "store/tree.c": "tests/c/test_hash.c",
-    "store/waiting.c": "tests/test_waiting.py",
     "store/verify.c": "tests/c/test_store.c",
     "wire/cmd_command.c": "tests/compat/test_clients.py",
     "wire/cmd_conn.c": "tests/test_server.py",
@@ -174,10 +173,10 @@ def test_the_table_of_covering_tests_names_real_sources() -> None:
 # --- Python --------------------------------------------------------------------------------------------------------
 
 RANKS: list[set[str]] = [
-    {"errors", "schema", "config", "path", "reply", "usage", "room", "snapshots"},  # import nothing else of ours
+    {"errors", "schema", "config", "path", "reply", "usage", "room", "snapshots", "holder"},  # import nothing else of ours
     {"_native", "_hot", "show"},
-    {"segment", "local", "commands", "keys", "hashes", "store", "table", "counter", "sharded", "lock", "vars",
-     "waiting", "aio"},
+    {"segment", "local", "commands", "keys", "hashes", "store", "table", "counter", "sharded", "vars",
+     "waiting", "aio", "line", "keeper", "lock", "sync"},
     {"server", "metrics", "workers", "dashboard"},
     {"cli"},
     {"__main__"},

@@ -306,7 +306,8 @@ def test_importing_is_quick_and_starts_nothing() -> None:
 
 
 def test_public_names_are_the_promised_ones() -> None:
-    assert set(fridge.__all__) == {"Counter", "Counters", "FridgeError", "ShardedCounter", "Store", "Table", "open"}
+    objects = {"Barrier", "Counter", "Counters", "Event", "Lock", "Once", "RWLock", "Semaphore", "ShardedCounter", "Store", "Table"}
+    assert set(fridge.__all__) == objects | {"FridgeError", "once", "open"}
 
 
 def test_open_takes_what_store_takes() -> None:

@@ -60,6 +60,7 @@ static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
     t->multi = t->failed = t->shrinks = false;
     t->n = t->reads = t->pools = t->wakes = 0;
+    t->wake_bits = WAIT_ALL;
     t->bloom = 0;
     t->now_ms = now_ms;
     t->in.stripe = t->in.jstripe = NO_STRIPE;
@@ -539,7 +540,8 @@ static void notify(txn *t) {
         wait_ring_all(t->s);
         return;
     }
-    for (uint32_t i = 0; i < t->wakes; i++) wait_ring(t->s, t->wake[i]);
+    uint32_t bits = t->wakes == 1 ? t->wake_bits : WAIT_ALL;
+    for (uint32_t i = 0; i < t->wakes; i++) wait_ring_some(t->s, t->wake[i], bits);
 }
 
 static fr_status commit_writes(txn *t) {

@@ -79,6 +79,7 @@ typedef struct txn {
     uint32_t lowest;      /* first stripe held; its journal is used */
     uint32_t pools;       /* bit p: row pool p is held; bit POOL_LATCHES: the page pool */
     uint32_t wakes;       /* used entries of wake; TXN_WAKES + 1 = all */
+    uint32_t wake_bits;   /* of the sleepers to wake when one key only has changed: wait.h */
     uint32_t reads, reads_cap;
     uint64_t bloom;       /* of the write set's targets: a read of an untouched word costs one test; all ones: overlay */
     uint64_t now_ms;      /* boot clock: what expiry is compared with */
@@ -251,6 +252,10 @@ static inline void txn_wake(txn *t, uint64_t hash) {
     if (t->wakes < TXN_WAKES) t->wake[t->wakes] = hash;
     if (t->wakes <= TXN_WAKES) t->wakes++;
 }
+
+/* txn_wake_some: of those who wait for the one key that this transaction changes, only sleepers with these bits need be
+ * woken. Of no effect when it changes a key more. */
+static inline void txn_wake_some(txn *t, uint32_t bits) { t->wake_bits = bits; }
 
 /* --- recovery --------------------------------------------------------------------------------------------------- */
 

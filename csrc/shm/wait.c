@@ -26,7 +26,9 @@ static uint64_t bits_of(uint64_t hash) {
 
 static uint32_t *futex_of(uint64_t *word) { return (uint32_t *)word; } /* the low half: little-endian */
 
-static void wake(uint32_t *futex) { syscall(SYS_futex, futex, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0); }
+static void wake(uint32_t *futex, uint32_t bits) {
+    syscall(SYS_futex, futex, FUTEX_WAKE_BITSET, INT32_MAX, NULL, NULL, bits);
+}
 
 /* --- sleepers ------------------------------------------------------------------------------------------------------- */
 
@@ -42,7 +44,7 @@ static uint64_t mark(segment *s, uint64_t hash, uint64_t bit) {
 }
 
 wait_point wait_mark(segment *s, uint64_t hash) {
-    wait_point p = {futex_of(&entry_of(s, hash)->value), 0, !s->readonly};
+    wait_point p = {futex_of(&entry_of(s, hash)->value), 0, WAIT_OTHERS, !s->readonly};
     if (p.marked) p.seen = (uint32_t)mark(s, hash, SLEEPER);
     return p;
 }
@@ -52,12 +54,19 @@ static enum wait_result nap(uint64_t ms) {
     return nanosleep(&ts, NULL) == 0 ? WAIT_TIMEOUT : WAIT_INTERRUPTED;
 }
 
+static struct timespec from_now(uint64_t ms) {
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    uint64_t ns = (uint64_t)ts.tv_nsec + ms % 1000 * 1000000;
+    return (struct timespec){ts.tv_sec + (time_t)(ms / 1000 + ns / 1000000000), (long)(ns % 1000000000)};
+}
+
 enum wait_result wait_sleep(const wait_point *p, uint64_t ms) {
     uint64_t limit = p->marked ? WAIT_SLICE_MS : UNMARKED_MS;
     if (ms > limit) ms = limit;
     if (!p->marked) return nap(ms);
-    struct timespec ts = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
-    if (syscall(SYS_futex, p->futex, FUTEX_WAIT, p->seen, &ts, NULL, 0) == 0 || errno == EAGAIN) return WAIT_WOKEN;
+    struct timespec ts = from_now(ms);
+    if (syscall(SYS_futex, p->futex, FUTEX_WAIT_BITSET, p->seen, &ts, NULL, p->bits) == 0 || errno == EAGAIN) return WAIT_WOKEN;
     return errno == EINTR ? WAIT_INTERRUPTED : WAIT_TIMEOUT;
 }
 
@@ -69,7 +78,7 @@ bool wait_rung(segment *s, uint64_t hash, uint32_t count) { return (uint32_t)ld8
 
 wait_point wait_doorbell(segment *s) {
     uint32_t *futex = futex_of(&segment_proc(s, s->me->slot)->doorbell);
-    return (wait_point){futex, ld4(futex), !s->readonly && s->me->word};
+    return (wait_point){futex, ld4(futex), WAIT_ALL, !s->readonly && s->me->word};
 }
 
 /* --- writers -------------------------------------------------------------------------------------------------------- */
@@ -80,7 +89,7 @@ static void ring_doorbell(segment *s, uint32_t slot) {
     uint32_t *futex = futex_of(&p->doorbell), seen = ld4(futex);
     while (!cas4(futex, &seen, seen + 1)) {
     }
-    wake(futex);
+    wake(futex, WAIT_ALL);
 }
 
 static void ring_doorbells(segment *s, uint32_t mask) {
@@ -89,24 +98,27 @@ static void ring_doorbells(segment *s, uint32_t mask) {
     }
 }
 
-static void ring(segment *s, cell16 *entry) {
+static void ring(segment *s, cell16 *entry, uint32_t bits) {
     cell16 seen = {ld8(&entry->value), ld8(&entry->state)}, want;
     do {
         if (!(seen.value & MARKS)) return; /* another writer was quicker */
-        want = (cell16){(uint32_t)((seen.value & ~SLEEPER) + 2), 0};
+        uint64_t stays = bits != WAIT_ALL ? seen.value & SLEEPER : 0;
+        want = (cell16){(uint32_t)((seen.value & ~SLEEPER) + 2) | stays, stays ? seen.state : 0};
     } while (!cas16(entry, &seen, want));
-    if (seen.value & SLEEPER) wake(futex_of(&entry->value));
+    if (seen.value & SLEEPER) wake(futex_of(&entry->value), bits);
     if (seen.value & DOORBELLS) ring_doorbells(s, (uint32_t)(seen.value >> 32));
 }
 
-void wait_ring(segment *s, uint64_t hash) {
+void wait_ring_some(segment *s, uint64_t hash, uint32_t bits) {
     cell16 *entry = entry_of(s, hash);
     if (!(ld8(&entry->value) & MARKS)) return;
-    if ((ld8(&entry->state) & bits_of(hash)) == bits_of(hash)) ring(s, entry);
+    if ((ld8(&entry->state) & bits_of(hash)) == bits_of(hash)) ring(s, entry, bits);
 }
 
+void wait_ring(segment *s, uint64_t hash) { wait_ring_some(s, hash, WAIT_ALL); }
+
 void wait_ring_all(segment *s) {
-    for (uint32_t i = 0; i < s->g.notify_words; i++) ring(s, entry_of(s, i));
+    for (uint32_t i = 0; i < s->g.notify_words; i++) ring(s, entry_of(s, i), WAIT_ALL);
 }
 
 void wait_ring_doorbell(segment *s) {

@@ -16,7 +16,8 @@
  * all its keys.
  *
  * Invariants
- * 1. A mark that was set before a key changed is cleared, and its sleepers woken, by the writer that changed the key.
+ * 1. A mark that was set before a key changed is cleared, and its sleepers woken, by the writer that changed the key; or it
+ *    stays, and those sleepers are woken whom the change concerns. The futex steps in either case.
  * 2. Nobody's correctness hangs on a wake-up: a writer that is killed before it rings delays a sleeper to the end of its
  *    time, and sleeps that must notice a death are short.
  * 3. Before anybody has waited in a segment (superblock.doorbells is 0) writers pay one load; afterwards two.
@@ -32,10 +33,14 @@
 
 enum wait_result { WAIT_WOKEN, WAIT_TIMEOUT, WAIT_INTERRUPTED };
 
+/* Sleepers of one key that a writer can tell apart (those in a lock's line) have a bit each; all others share one. */
+#define WAIT_ALL UINT32_MAX
+#define WAIT_OTHERS UINT32_C(0x80000000)
+
 /* Where a sleeper sleeps, and what it saw there when it marked it. */
 typedef struct wait_point {
     uint32_t *futex;
-    uint32_t seen;
+    uint32_t seen, bits; /* bits: WAIT_OTHERS, or what the sleeper puts there before it sleeps */
     bool marked; /* false: read-only mapping; sleeps are short instead */
 } wait_point;
 
@@ -52,8 +57,11 @@ uint32_t wait_mark_doorbell(segment *s, uint64_t hash);
 bool wait_rung(segment *s, uint64_t hash, uint32_t count);
 wait_point wait_doorbell(segment *s);
 
-/* wait_ring wakes who waits for this key hash; wait_ring_all everybody. After the latch was dropped, or a cas16 done. */
+/* wait_ring wakes who waits for this key hash; wait_ring_all everybody. After the latch was dropped, or a cas16 done.
+ * wait_ring_some wakes those sleepers only whose bits are among these, and all doorbells; the mark stays for the others. A
+ * line of n for a lock that is handed on then costs one wake-up at each hand-over, not n. */
 FRIDGE_API void wait_ring(segment *s, uint64_t hash);
+void wait_ring_some(segment *s, uint64_t hash, uint32_t bits);
 void wait_ring_all(segment *s);
 /* wait_ring_doorbell rings this process's own doorbell: its thread is to look for new work. */
 void wait_ring_doorbell(segment *s);

@@ -1,6 +1,8 @@
 /* lock.c - see lock.h. Sections: a lock in memory; the line; operations. */
 #include "store/lock.h"
 
+#include "shm/wait.h"
+
 /* --- a lock in memory ------------------------------------------------------------------------------------------------- */
 
 /* What a key held when the operation met it, and what it shall hold. */
@@ -9,6 +11,7 @@ typedef struct lock {
     owners o;
     uint64_t expiry; /* the first holder's lease, as the key's expiry */
     bool changed;
+    uint32_t granted; /* owner_bits of those who got it now */
 } lock;
 
 static void drop(lock *l, uint32_t i) {
@@ -71,6 +74,7 @@ static void drop_dead_holders(txn *t, lock *l) {
 static fr_status load(store *st, txn *t, const key *k, lock *l, bool *kept) {
     l->o = (owners){.limit = 1, .role = ROLE_LOCK};
     l->changed = false;
+    l->granted = 0;
     l->expiry = NO_EXPIRY;
     *kept = true;
     if (k->table != NO_TABLE) return FR_ROWONLY;
@@ -100,14 +104,15 @@ static fr_status save(store *st, txn *t, const key *k, lock *l) {
     uint64_t slot;
     span value = {l->o.entry[0].token, l->o.entry[0].token_n};
     fr_status status = owners_write(t, k, value, &l->o, l->expiry, &slot);
+    if (l->o.waiters) txn_wake_some(t, WAIT_OTHERS | l->granted);
     return status == FR_OK ? key_put(st, t, k, &l->f, slot, l->expiry) : status;
 }
 
 /* --- the line ----------------------------------------------------------------------------------------------------------- */
 
-static bool compatible(const lock *l, const owner *e) {
+static bool compatible(const lock *l, bool shared) {
     if (l->o.holders == 0) return true;
-    return e->shared && l->o.entry[0].shared && l->o.holders < l->o.limit;
+    return shared && l->o.entry[0].shared && l->o.holders < l->o.limit;
 }
 
 /* Waiters lie behind holders, so the first waiter becomes the last holder where it is. */
@@ -116,16 +121,20 @@ static void grant_first(txn *t, const key *k, lock *l) {
     e->number = txn_version(t, k->stripe);
     e->since_ms = t->now_ms;
     l->expiry = e->lease_ms && !e->shared ? t->now_ms + e->lease_ms : NO_EXPIRY;
+    l->granted |= owner_bit((span){e->token, e->token_n});
     l->o.holders++;
     l->o.waiters--;
     l->changed = true;
     stat_add(t->s, STAT_lock_grants, 1);
 }
 
+/* A dead first waiter goes even if it could not be granted: who stands behind it may be compatible with the holders. */
 static void advance(txn *t, const key *k, lock *l) {
-    while (l->o.waiters && compatible(l, &l->o.entry[l->o.holders])) {
-        if (owner_alive(t->s, l->o.entry[l->o.holders].identity)) grant_first(t, k, l);
-        else drop(l, l->o.holders);
+    while (l->o.waiters) {
+        const owner *first = &l->o.entry[l->o.holders];
+        if (!owner_alive(t->s, first->identity)) drop(l, l->o.holders);
+        else if (compatible(l, first->shared)) grant_first(t, k, l);
+        else return;
     }
 }
 
@@ -143,6 +152,7 @@ static bool stand(txn *t, lock *l, const lock_request *r) {
     *e = (owner){.identity = r->owned ? t->s->me->word : 0, .shared = r->shared, .token_n = (uint8_t)r->token.n,
                  .since_ms = t->now_ms, .lease_ms = r->lease_ms};
     memcpy(e->token, r->token.p, r->token.n);
+    l->changed = true;
     return true;
 }
 
@@ -175,36 +185,31 @@ fr_status lock_acquire(store *st, txn *t, const key *k, const lock_request *r, l
     if (status != FR_OK) return status;
     *out = (lock_state){LOCK_REFUSED, 0, 0};
     if (!kept) return FR_OK;
-    bool known = find_holder(&l, r->token, &at) || find_waiter(&l, r->token, &at), was_changed = l.changed, stands;
+    advance(t, k, &l); /* what a death left to do comes before the asker */
+    bool known = find_holder(&l, r->token, &at) || find_waiter(&l, r->token, &at);
     if (l.o.holders + l.o.waiters == 0) l.o.limit = r->limit;
-    stands = known || stand(t, &l, r);
-    if (stands && !known) l.changed = true;
-    advance(t, k, &l);
+    bool fits = l.o.waiters == 0 && compatible(&l, r->shared);
+    if (!known && (fits || r->queue) && stand(t, &l, r)) advance(t, k, &l);
     outcome(&l, r->token, out);
-    if (out->outcome == LOCK_QUEUED && !r->queue) {
-        bool granted_others = l.o.holders != 0 && was_changed;
-        find_waiter(&l, r->token, &at);
-        drop(&l, at);
-        l.changed = granted_others || was_changed;
-        out->outcome = LOCK_REFUSED;
-    } else if (out->outcome == LOCK_QUEUED && !known) {
-        stat_add(t->s, STAT_lock_waits, 1);
-    }
+    if (out->outcome == LOCK_QUEUED && !known) stat_add(t->s, STAT_lock_waits, 1);
+    t->shrinks = known; /* a hand-over must not fail because the segment is full */
     return save(st, t, k, &l);
 }
 
-fr_status lock_look(store *st, txn *t, const key *k, span token, bool *again) {
+fr_status lock_look(store *st, txn *t, const key *k, span token, bool *again, uint32_t *ahead) {
     found f;
     lock l;
     uint32_t at;
     *again = true;
+    *ahead = 0;
     fr_status status = key_find(st, t, k, &f);
     if (status != FR_OK || !f.exists || !(META_FLAGS(f.meta) & FLAG_OWNER) || f.kind != KIND_STRING) return status;
     head h = {f.off, f.version, f.meta, f.expiry};
     if (!owners_read(t, &h, &l.o)) return txn_unbelievable(t, "a lock's trailer cannot be");
     if (find_holder(&l, token, &at) || !find_waiter(&l, token, &at)) return FR_OK;
+    *ahead = at - l.o.holders;
     *again = false;
-    for (uint32_t i = 0; i < l.o.holders && !*again; i++) *again = !owner_alive(t->s, l.o.entry[i].identity);
+    for (uint32_t i = 0; i <= l.o.holders && !*again; i++) *again = !owner_alive(t->s, l.o.entry[i].identity);
     return FR_OK;
 }
 
@@ -220,6 +225,7 @@ fr_status lock_release(store *st, txn *t, const key *k, span token, bool *done) 
     drop(&l, at);
     if (l.o.holders == 0) l.expiry = NO_EXPIRY;
     advance(t, k, &l);
+    t->shrinks = true;
     return save(st, t, k, &l);
 }
 
@@ -234,6 +240,7 @@ fr_status lock_force(store *st, txn *t, const key *k, bool *done) {
     while (l.o.holders) drop(&l, 0);
     l.expiry = NO_EXPIRY;
     advance(t, k, &l);
+    t->shrinks = true;
     return save(st, t, k, &l);
 }
 
@@ -247,6 +254,7 @@ fr_status lock_leave(store *st, txn *t, const key *k, span token, bool *granted)
     *granted = find_holder(&l, token, &at);
     if (!*granted && find_waiter(&l, token, &at)) drop(&l, at);
     advance(t, k, &l); /* who stood behind may be compatible with the holders */
+    t->shrinks = true;
     return save(st, t, k, &l);
 }
 

@@ -5,14 +5,15 @@
  * lock of a client that knows only SET NX: it is respected, waited for, and queued behind.
  *
  * Hand-over: whoever releases grants the lock to the first waiters that are compatible and alive, in the same transaction, so
- * nobody who came later gets in between. A holder that dies, or whose lease runs out, is dropped by whoever looks next;
+ * nobody who came later gets in between. A holder or first waiter that dies, or whose lease runs out, is dropped by whoever looks next;
  * waiters look every few milliseconds (wait.c there), since nobody runs code for the dead.
  *
  * Invariants
  * 1. Two exclusive holders, or more shared ones than the limit, never exist at one instant; a live process's grant without a
  *    lease ends only by lock_release with its token, by lock_force, or by DEL, SET and the like.
  * 2. Fencing tokens of a name only rise: they are versions of its stripe.
- * 3. Of two live waiters the one that came first is granted first.
+ * 3. Of two live waiters the one that came first is granted first, as long as the key is not deleted or overwritten.
+ * 4. Ending a grant or leaving the line succeeds in a full segment.
  *
  * Leaves out: sleeping (waiting.h), tokens (the doors make them).
  */
@@ -47,8 +48,9 @@ typedef struct lock_state {
  * FR_ROWONLY; FR_ARGUMENT when the name has another limit. Writes. */
 fr_status lock_acquire(store *st, txn *t, const key *k, const lock_request *r, lock_state *out);
 
-/* lock_look is what a waiter does when it wakes: should it ask again? (Granted, holder dead, no line any more.) Any mode. */
-fr_status lock_look(store *st, txn *t, const key *k, span token, bool *again);
+/* lock_look is what a waiter does when it wakes: should it ask again? (Granted, no line any more, or a holder or the first
+ * in line has died.) *ahead: waiters before this one. Any mode. */
+fr_status lock_look(store *st, txn *t, const key *k, span token, bool *again, uint32_t *ahead);
 
 /* lock_release ends the grant of this token; lock_force every grant. *done: there was one. lock_leave ends the place in line;
  * *granted: it has become a grant meanwhile, and stays one. Write. */

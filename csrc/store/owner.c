@@ -36,14 +36,24 @@ bool owners_read(txn *t, const head *h, owners *out) {
     return true;
 }
 
+/* Does one of the owners [from, end) of the trailer at `at` live? */
+static bool any_alive(txn *t, uint64_t at, uint32_t from, uint32_t end) {
+    for (uint32_t i = from; i < end; i++) {
+        if (owner_alive(t->s, (uint32_t)txn_ld(t, at + 8 + i * sizeof(owner)))) return true;
+    }
+    return false;
+}
+
 bool owners_live(txn *t, const head *h) {
     uint64_t at, word;
     if (!read_head(t, h, &at, &word) || (word >> 48 & 0xff) != ROLE_LOCK) return true;
-    for (uint32_t i = 0; i < OWNERS_HOLDERS(word); i++) {
-        uint32_t identity = (uint32_t)txn_ld(t, at + 8 + i * sizeof(owner));
-        if (owner_alive(t->s, identity)) return true;
-    }
-    return false;
+    return any_alive(t, at, 0, OWNERS_HOLDERS(word));
+}
+
+bool owners_awaited(txn *t, const head *h) {
+    uint64_t at, word;
+    if (!read_head(t, h, &at, &word)) return false;
+    return any_alive(t, at, OWNERS_HOLDERS(word), OWNERS_HOLDERS(word) + OWNERS_WAITERS(word));
 }
 
 fr_status owners_write(txn *t, const key *k, span bytes, const owners *o, uint64_t expiry, uint64_t *slot) {

@@ -54,12 +54,23 @@ static inline uint64_t owner_bytes(uint64_t head) {
     return 8 + ((head & 0xffff) + (head >> 16 & 0xffff)) * sizeof(owner);
 }
 
+/* owner_bit: by which a place in line is told from others when it is woken; see shm/wait.h. */
+static inline uint32_t owner_bit(span token) {
+    uint32_t h = 0;
+    for (size_t i = 0; i < token.n; i++) h = h * 31 + (uint8_t)token.p[i];
+    return UINT32_C(1) << h % 31;
+}
+
 /* owners_read copies a block's trailer. False: it cannot be, or (in a reader's hands) a race was lost. */
 bool owners_read(txn *t, const head *h, owners *out);
 
 /* owners_live: is a block with FLAG_OWNER still there, for all that its holders' lives say? True for what cannot be read:
  * validation settles that. One probe (0.3-1.2 us) a holder until one lives. */
 bool owners_live(txn *t, const head *h);
+
+/* owners_awaited: does a live process stand in line? Such a block is not reclaimed when its holders are gone: the line would
+ * lose its order. */
+bool owners_awaited(txn *t, const head *h);
 
 /* owner_alive: does the process of an identity live? */
 bool owner_alive(segment *s, uint32_t identity);

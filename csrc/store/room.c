@@ -45,8 +45,10 @@ static void found_of(const head *h, uint64_t slot_off, uint64_t slot, found *f) 
 
 static fr_status is_dead(txn *t, const head *h, bool *dead) {
     bool expired = h->expiry != NO_EXPIRY && h->expiry <= t->now_ms;
-    *dead = expired || SPACE_KIND(space_word(t->s, META_SPACE(h->meta))) == SPACE_STALE;
-    if (META_FLAGS(h->meta) & FLAG_OWNER && META_KIND(h->meta) == KIND_STRING && !*dead) *dead = !owners_live(t, h);
+    bool stale = SPACE_KIND(space_word(t->s, META_SPACE(h->meta))) == SPACE_STALE;
+    *dead = expired || stale;
+    if (META_FLAGS(h->meta) & FLAG_OWNER && META_KIND(h->meta) == KIND_STRING && !stale)
+        *dead = (expired || !owners_live(t, h)) && !owners_awaited(t, h);
     if (META_KIND(h->meta) != KIND_COUNTER) return FR_OK;
     uint64_t cell = h->off + block_body_at(h->meta);
     *dead = expired && !(txn_ld(t, cell + 8) & CELL_DEAD) && txn_ld(t, cell + 16) == ld8(&segment_super(t->s)->counter_epoch);

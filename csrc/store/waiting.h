@@ -1,7 +1,10 @@
 /* waiting.h - sleeping until a key changes or a lock is granted: shm/wait.h for keys.
  *
- * Calls sleep in the calling thread, at most until deadline_ms (boot clock; UINT64_MAX: for ever), and come back INTERRUPTED
- * when a signal arrived, so that the caller can let its language handle it and call again.
+ * Calls sleep in the calling thread, at most until deadline_ms (boot clock; UINT64_MAX: for ever). They come back INTERRUPTED
+ * (locks: QUEUED) when a signal arrived, so that the caller can let its language handle it and call again; and once in
+ * WAIT_SLICE_MS whatever happens, because a signal that arrives between a look and the sleep after it interrupts nothing. A
+ * live process that holds the key's stripe for longer than latch-timeout is waited for in the same way: the call comes back
+ * early, and only at the deadline with FR_LATCHED.
  *
  * What nobody rings for is looked for by time: an expiry is slept towards, and the first in a lock's line looks every
  * HEAD_MS (the others every LINE_MS) whether the holder's process has died. Such a look is a read and one probe, about
@@ -25,11 +28,15 @@ fr_status key_wait(store *st, uint32_t db, span name, uint64_t version, uint64_t
  * counter). */
 fr_status key_wait_hash(store *st, uint32_t db, span name, uint64_t *hash, fr_error *err);
 
+/* key_watch is key_wait that comes back too when an owner of the lock `members` (same database) is dead: *died, how WOKEN. */
+fr_status key_watch(store *st, uint32_t db, span name, uint64_t version, span members, uint64_t deadline_ms, uint64_t *now,
+                    bool *died, enum wait_result *how, fr_error *err);
+
 /* lock_try asks once; QUEUED when r->queue is set and it is held: ask again later, or lock_leave. */
 fr_status lock_try(store *st, uint32_t db, span name, const lock_request *r, lock_state *out, fr_error *err);
 
-/* lock_wait acquires, in line until deadline_ms. Outcomes: GRANTED; QUEUED: interrupted, still in line; REFUSED: time is
- * up, and the place in line given up. */
+/* lock_wait acquires, in line until deadline_ms (without r->queue: lock_try). Outcomes: GRANTED; QUEUED: call again; REFUSED:
+ * time is up, and the place in line given up. After an error the place in line may be kept: lock_leave. */
 fr_status lock_wait(store *st, uint32_t db, span name, const lock_request *r, uint64_t deadline_ms, lock_state *out,
                     fr_error *err);
 

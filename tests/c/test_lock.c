@@ -18,7 +18,10 @@ static fr_status do_acquire(store *st, txn *t, op *o) {
 static fr_status do_release(store *st, txn *t, op *o) { return lock_release(st, t, &o->k, o->value, &o->flag); }
 static fr_status do_force(store *st, txn *t, op *o) { return lock_force(st, t, &o->k, &o->flag); }
 static fr_status do_leave(store *st, txn *t, op *o) { return lock_leave(st, t, &o->k, o->value, &o->flag); }
-static fr_status do_look(store *st, txn *t, op *o) { return lock_look(st, t, &o->k, o->value, &o->flag); }
+static fr_status do_look(store *st, txn *t, op *o) {
+    ask *a = (ask *)o;
+    return lock_look(st, t, &o->k, o->value, &o->flag, &a->state.ahead);
+}
 static fr_status do_lease(store *st, txn *t, op *o) {
     return o->outcome ? lock_extend(st, t, &o->k, o->value, o->by, true, &o->flag)
                       : lock_lease(st, t, &o->k, o->value, (uint64_t)o->by, &o->flag);
@@ -82,6 +85,12 @@ static bool set_nx(store *st, const char *value, uint64_t expiry) {
     CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
     return o.flag;
 }
+static bool should_ask(store *st, const char *token, uint32_t *ahead) {
+    ask a = {.base = {.run = do_look, .name = "lock", .value = text_of(token)}};
+    CHECK_STATUS(store_read(st, now, NULL, run_op, &a.base, &last_error), FR_OK);
+    if (ahead) *ahead = a.state.ahead;
+    return a.base.flag;
+}
 static void as(store *st, uint32_t slot) { segment_become(st->s, slot, 1); }
 
 static void one_holder_and_its_line(void) {
@@ -129,9 +138,7 @@ static void the_dead_hold_nothing(void) {
     segment_set_dead(st->s, 2, true);
     CHECK(reads(st, NULL)); /* absent like an expired key, the line notwithstanding */
     segment_set_dead(st->s, 3, true);
-    op look = {.run = do_look, .name = "lock", .value = text_of("c")};
-    CHECK_STATUS(read_op(st, &look), FR_OK);
-    CHECK(look.flag);
+    CHECK(should_ask(st, "c", NULL));
     lock_state got = take_one(st, "c", true);
     CHECK(got.outcome == LOCK_GRANTED && got.fence > third.fence && reads(st, "c"));
     CHECK(release(st, "c") && reads(st, NULL));
@@ -217,6 +224,69 @@ static void semaphores_count(void) {
     CHECK(take(st, "e", true, 2, false, 0).outcome == LOCK_GRANTED && take(st, "f", true, 2, false, 0).outcome == LOCK_REFUSED);
     CHECK(release(st, "e") && release(st, "c") && reads(st, NULL));
     close_sound(st);
+}
+
+static void a_dead_first_waiter_holds_nobody_up(void) {
+    store *st = fresh();
+    uint32_t ahead;
+    CHECK(take(st, "r1", true, 9, true, 0).outcome == LOCK_GRANTED);
+    as(st, 2);
+    CHECK(take(st, "w", false, 9, true, 0).outcome == LOCK_QUEUED);
+    as(st, 1);
+    CHECK(take(st, "r2", true, 9, true, 0).outcome == LOCK_QUEUED && take(st, "w2", false, 9, true, 0).ahead == 2);
+    CHECK(!should_ask(st, "r2", &ahead) && ahead == 1);
+    segment_set_dead(st->s, 2, true); /* r1 lives and holds on */
+    CHECK(should_ask(st, "r2", NULL) && take(st, "r2", true, 9, true, 0).outcome == LOCK_GRANTED);
+    CHECK(!should_ask(st, "w2", &ahead) && ahead == 0); /* it is the first now, and looks after the holders */
+    CHECK(take(st, "r3", true, 9, false, 0).outcome == LOCK_REFUSED); /* a writer waits */
+    CHECK(release(st, "r1") && release(st, "r2") && reads(st, "w2"));
+    close_sound(st);
+}
+
+static void reclaiming_keeps_the_order_of_a_line(void) {
+    store *st = fresh();
+    as(st, 2);
+    CHECK(take(st, "a", false, 1, true, 50).outcome == LOCK_GRANTED);
+    as(st, 1);
+    CHECK(take_one(st, "b", true).outcome == LOCK_QUEUED && take_one(st, "c", true).outcome == LOCK_QUEUED);
+    now += 60;
+    room_reclaim_all(st, now, now + 1000, &last_error);
+    CHECK(reads(st, NULL) && take_one(st, "c", true).outcome == LOCK_QUEUED && reads(st, "b"));
+    as(st, 3);
+    CHECK(release(st, "b") && release(st, "c") && take_one(st, "d", true).outcome == LOCK_GRANTED);
+    as(st, 1);
+    segment_set_dead(st->s, 3, true);
+    CHECK(room_reclaim_all(st, now, now + 1000, &last_error) == 1); /* nobody waits: gone */
+    close_sound(st);
+}
+
+static void a_full_segment_keeps_nobody_from_letting_go(void) {
+    geometry g = layout_default(2u << 20);
+    store *st = store_with(&g);
+    segment_become(st->s, 1, 1);
+    now = NOW;
+    char text[8];
+    for (int i = 0; i < 10; i++) { /* as many as make a block of several classes */
+        snprintf(text, sizeof text, "t%d", i);
+        take_one(st, text, true);
+    }
+    unsigned kept = 0;
+    for (int n = 64000; n >= 1; n /= 2) {
+        static char filler[64000];
+        for (bool room = true; room;) {
+            char name[16];
+            snprintf(name, sizeof name, "f%u", kept);
+            op o = {.run = do_set, .name = name, .value = {filler, (size_t)n}};
+            room = write_op_at(st, &o, now) == FR_OK;
+            kept += room;
+        }
+    }
+    for (int i = 0; i < 10; i++) {
+        snprintf(text, sizeof text, "t%d", i);
+        CHECK(release(st, text));
+    }
+    CHECK(reads(st, NULL));
+    store_close(st);
 }
 
 #define READERS 200
@@ -310,6 +380,9 @@ int main(void) {
     RUN(leases_end_and_move);
     RUN(force_lets_the_next_in);
     RUN(semaphores_count);
+    RUN(a_dead_first_waiter_holds_nobody_up);
+    RUN(reclaiming_keeps_the_order_of_a_line);
+    RUN(a_full_segment_keeps_nobody_from_letting_go);
     RUN(readers_share_and_writers_do_not);
     RUN(the_line_has_an_end);
     RUN(other_kinds_are_refused);

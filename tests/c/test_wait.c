@@ -1,5 +1,6 @@
 /* test_wait.c - notify entries and the doorbell: marks, rings, and what a ring that was not meant for one costs. */
 #include <pthread.h>
+#include <time.h>
 
 #include "check.h"
 #include "shm/wait.h"
@@ -73,6 +74,44 @@ static void others_ring_seldom(void) {
         rings += rung(&p);
     }
     CHECK(rings < 60); /* 15 are to be expected */
+    segment_close(s);
+}
+
+static void a_ring_for_some_leaves_the_mark_for_others(void) {
+    segment *s = fresh();
+    wait_point a = wait_mark(s, 7), bell = wait_doorbell(s);
+    wait_mark_doorbell(s, 7);
+    wait_ring_some(s, 7, 1);
+    CHECK(rung(&a) && rung(&bell)); /* who was about to sleep looks again */
+    wait_point b = wait_mark(s, 7);
+    bell = wait_doorbell(s);
+    wait_ring(s, 7); /* the mark was there still */
+    CHECK(rung(&b) && !rung(&bell));
+    wait_ring(s, 7);
+    CHECK(*b.futex - b.seen == 1);
+    segment_close(s);
+}
+
+/* Two sleepers of one key; each bit wakes its own. */
+static void *sleep_with_bits(void *arg) {
+    wait_point *p = arg;
+    return (void *)(uintptr_t)(wait_sleep(p, 1000) == WAIT_WOKEN);
+}
+
+static void bits_tell_sleepers_apart(void) {
+    segment *s = fresh();
+    pthread_t one, two;
+    void *woken_one, *woken_two;
+    wait_point p = wait_mark(s, 7), q = p;
+    p.bits = 1;
+    q.bits = 2;
+    pthread_create(&one, NULL, sleep_with_bits, &p);
+    pthread_create(&two, NULL, sleep_with_bits, &q);
+    nanosleep(&(struct timespec){0, 100000000}, NULL); /* both sleep: nobody can be asked */
+    wait_ring_some(s, 7, 2);
+    pthread_join(two, &woken_two);
+    pthread_join(one, &woken_one); /* slept to the end of its time */
+    CHECK(woken_two && !woken_one);
     segment_close(s);
 }
 
@@ -152,6 +191,8 @@ int main(void) {
     RUN(two_keys_of_an_entry_are_both_woken);
     RUN(every_hash_rings_for_itself);
     RUN(others_ring_seldom);
+    RUN(a_ring_for_some_leaves_the_mark_for_others);
+    RUN(bits_tell_sleepers_apart);
     RUN(ring_all);
     RUN(sleep_times_out_and_wakes_late_sleepers_at_once);
     RUN(doorbell_of_this_process);

@@ -2,6 +2,7 @@
 #include "dump.h"
 
 #include "store/hash.h"
+#include "store/lock.h"
 #include "store/string.h"
 #include "store/table.h"
 
@@ -129,6 +130,28 @@ static fr_status take_field(void *ctx, span field, const value *v) {
     return FR_OK;
 }
 
+/* Who holds a lock, and who waits, in order. */
+static fr_status read_owners(store *st, txn *t, reading *r, const key *k) {
+    owners o;
+    bool held;
+    uint64_t expiry;
+    fr_status status = lock_facts(st, t, k, &held, &o, &expiry);
+    if (status != FR_OK || !held) return status;
+    item i = item_begin(6);
+    uint64_t facts[] = {o.holders, o.waiters, o.limit};
+    item_add(&i, facts, sizeof facts);
+    for (uint32_t n = 0; n < o.holders + o.waiters; n++) {
+        uint64_t about[] = {o.entry[n].identity, o.entry[n].shared, o.entry[n].lease_ms, o.entry[n].number != 0};
+        item_add(&i, about, sizeof about);
+        item_add(&i, o.entry[n].token, o.entry[n].token_n);
+        if (!r->out) continue;
+        fprintf(r->out, n < o.holders ? " holder " : " waiter ");
+        print(r->out, o.entry[n].token, o.entry[n].token_n);
+    }
+    digest_add(&r->content, &i);
+    return FR_OK;
+}
+
 static fr_status read_string(store *st, txn *t, reading *r, const key *k) {
     value v;
     span text;
@@ -159,7 +182,9 @@ static fr_status read_key(store *st, txn *t, void *ctx) {
     r->expiry = f.expiry;
     r->kind = f.kind == KIND_TREE ? KIND_HASH : f.kind;
     bool hash = r->kind == KIND_HASH || r->kind == KIND_ROW;
-    return hash ? hash_each(st, t, &k, take_field, r) : read_string(st, t, r, &k);
+    status = hash ? hash_each(st, t, &k, take_field, r) : read_string(st, t, r, &k);
+    bool owned = f.kind == KIND_STRING && META_FLAGS(f.meta) & FLAG_OWNER;
+    return status == FR_OK && owned ? read_owners(st, t, r, &k) : status;
 }
 
 static fr_status dump_key(actor *a, reading *r, span name, uint32_t db, digest *d, FILE *out) {

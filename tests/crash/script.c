@@ -12,6 +12,7 @@
 #include "states.h"
 #include "store/counter.h"
 #include "store/hash.h"
+#include "store/lock.h"
 #include "store/string.h"
 #include "store/table.h"
 
@@ -320,6 +321,47 @@ static fr_status do_rowadd(store *st, txn *t, const call *c) {
     return status == FR_OK ? row_add(st, t, &k, (uint32_t)word_number(c->w[2]), word_number(c->w[3]), &out) : status;
 }
 
+static fr_status do_acquire(store *st, txn *t, const call *c) {
+    key k;
+    lock_state out;
+    lock_request r = {.token = c->w[2], .limit = 1};
+    for (size_t i = 3; i < c->n; i++) {
+        if (word_is(c->w[i], "QUEUE")) r.queue = true;
+        else if (word_is(c->w[i], "OWNED")) r.owned = true;
+        else if (word_is(c->w[i], "SHARED") && i + 1 < c->n) r.shared = true, r.limit = (uint32_t)word_number(c->w[++i]);
+        else if (word_is(c->w[i], "LIMIT") && i + 1 < c->n) r.limit = (uint32_t)word_number(c->w[++i]);
+        else if (word_is(c->w[i], "LEASE") && i + 1 < c->n) r.lease_ms = (uint64_t)word_number(c->w[++i]);
+    }
+    fr_status status = route(c, 1, &k);
+    return status == FR_OK ? lock_acquire(st, t, &k, &r, &out) : status;
+}
+
+static fr_status do_let_go(store *st, txn *t, const call *c) {
+    key k;
+    bool done;
+    fr_status status = route(c, 1, &k);
+    if (status != FR_OK) return status;
+    if (word_is(c->w[0], "FORCE")) return lock_force(st, t, &k, &done);
+    return word_is(c->w[0], "QUIT") ? lock_leave(st, t, &k, c->w[2], &done) : lock_release(st, t, &k, c->w[2], &done);
+}
+
+static fr_status do_lease(store *st, txn *t, const call *c) {
+    key k;
+    bool done;
+    fr_status status = route(c, 1, &k);
+    if (status != FR_OK) return status;
+    if (word_is(c->w[0], "EXTENDLEASE")) return lock_extend(st, t, &k, c->w[2], word_number(c->w[3]), true, &done);
+    return lock_lease(st, t, &k, c->w[2], (uint64_t)word_number(c->w[3]), &done);
+}
+
+static fr_status do_publish(store *st, txn *t, const call *c) {
+    key k;
+    bool changed;
+    uint64_t version;
+    fr_status status = route(c, 1, &k);
+    return status == FR_OK ? var_publish(st, t, &k, c->w[2], &changed, &version) : status;
+}
+
 /* Which words are keys: first, last (0 = to the end), step; first 0: every stripe, -1: the stripe that word 1 says. */
 typedef struct verb {
     const char *name;
@@ -338,6 +380,9 @@ static const verb verbs[] = {
     {"HDEL", do_hdel, 1, 1, 1},     {"HCAS", do_hcas, 1, 1, 1},     {"FLUSHDB", do_flush, 0, 0, 1},
     {"FLUSHALL", do_flush, 0, 0, 1}, {"SWAPDB", do_swap, 0, 0, 1},  {"COPEN", do_copen, 1, 1, 1},
     {"TRASH", do_trash, -1, 0, 1},  {"ROWPUT", do_rowput, 1, 1, 1}, {"ROWADD", do_rowadd, 1, 1, 1},
+    {"ACQUIRE", do_acquire, 1, 1, 1}, {"RELEASE", do_let_go, 1, 1, 1}, {"FORCE", do_let_go, 1, 1, 1},
+    {"QUIT", do_let_go, 1, 1, 1},   {"LEASE", do_lease, 1, 1, 1},   {"EXTENDLEASE", do_lease, 1, 1, 1},
+    {"PUBLISH", do_publish, 1, 1, 1},
 };
 
 static const verb *verb_of(span w) {

@@ -8,7 +8,9 @@
  *   INCREX k n low high, APPEND k v, SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new,
  *   EXPIRE k at [NX|XX|GT|LT], PERSIST k, RENAME a b, RENAMENX a b, COPY a b, COPYNX a b, MOVE k db, MSET k v...,
  *   HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL, SWAPDB a b,
- *   COPEN k n, TRASH stripe limit, and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
+ *   COPEN k n, TRASH stripe limit, ACQUIRE k token [SHARED|LIMIT n|QUEUE|LEASE ms|OWNED]..., RELEASE k token, FORCE k,
+ *   QUIT k token, LEASE k token ms, EXTENDLEASE k token ms (locks; without OWNED the owners are clients, who do not die), PUBLISH k v,
+ *   and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
  *   (columns by number); EXEC a | b | c runs several in one.
  * Other doors:           QSET k v, QINCR k n, QADD row column n: in a straight line (quick.h), or, where that says no, as
  *   its callers do: by the general call; RESP words | words...: by a session; SYSSET name [v], SYSADD name n, SYSHSET name f v,

@@ -87,3 +87,32 @@ def handles() -> Report:
     with fridge.open("/dev/shm/segment", size="256mb", mode="r", create=False, db=1, name="me") as f:
         f.info()["path"].upper()
         return f.verify()
+
+
+def locks(f: fridge.Store) -> int:
+    lock: fridge.Lock = f.lock("jobs", timeout=1.5, auto_extend=True)
+    if not lock.acquire(blocking_timeout=2.0):
+        return 0
+    fence: int | None = lock.fence
+    holder = lock.holder()
+    pid: int | None = None if holder is None else holder.pid
+    done: bool = lock.extend(5) and lock.owned() and lock.wait(timeout=1) and lock.unlock()
+    lock.release()
+    with fridge.Lock(b"jobs", store=f) as held:
+        done = held.locked() or done
+    return (fence or 0) + (pid or 0) + done + len(lock.waiters())
+
+
+def more_of_their_kind(f: fridge.Store) -> bytes | str:
+    with f.semaphore("s", 4) as s, f.rwlock("rw").read(timeout=1) as rw, f.rwlock("rw2").write():
+        free: int = s.value + len(rw.holders())
+    event: fridge.Event = f.event("e")
+    event.set()
+    index: int = f.barrier("b", 2, timeout=1).wait() if event.wait(1.0) and free else 0
+    try:
+        f.barrier("b", 2).abort()
+    except errors.BrokenBarrierError:
+        index += 1
+    once: fridge.Once = f.once("migrate")
+    marker: bytes | str = once(lambda: index)
+    return f.once("migrate", lambda: "x", timeout=1) or fridge.once("m", lambda: None, store=f) or marker

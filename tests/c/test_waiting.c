@@ -1,0 +1,178 @@
+/* test_waiting.c - sleeping on keys and in lines: hand-over between threads, deadlines, signals, deaths. */
+#include "store/waiting.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include "store_fixture.h"
+
+static store *st;
+static const span NAME = {"lock", 4};
+
+static void fresh(void) {
+    geometry g = layout_default(16u << 20);
+    st = store_with(&g);
+    segment_become(st->s, 1, 1);
+}
+
+static lock_state wait_for(const char *token, uint64_t ms) {
+    fr_error err;
+    lock_state state;
+    lock_request r = {.token = text_of(token), .limit = 1, .queue = true, .owned = true};
+    CHECK_STATUS(lock_wait(st, 0, NAME, &r, clock_boot_ms() + ms, &state, &err), FR_OK);
+    return state;
+}
+static lock_state ask(const char *token, bool queue) {
+    fr_error err;
+    lock_state state;
+    lock_request r = {.token = text_of(token), .limit = 1, .queue = queue, .owned = true};
+    CHECK_STATUS(lock_try(st, 0, NAME, &r, &state, &err), FR_OK);
+    return state;
+}
+
+static fr_status do_end(store *s, txn *t, op *o) { return lock_release(s, t, &o->k, o->value, &o->flag); }
+static bool end(const char *token) {
+    op o = {.run = do_end, .name = "lock", .value = text_of(token)};
+    CHECK_STATUS(write_op_at(st, &o, clock_boot_ms()), FR_OK);
+    return o.flag;
+}
+static fr_status do_seen(store *s, txn *t, op *o) { return key_version(s, t, &o->k, &o->size, &o->flag); }
+static uint64_t seen(const char *name) {
+    op o = {.run = do_seen, .name = name};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return o.size;
+}
+
+static bool set_key(const char *name, const char *text) {
+    op o = {.run = do_set, .name = name, .value = text_of(text)};
+    return write_op(st, &o) == FR_OK;
+}
+
+static void deadlines(void) {
+    fresh();
+    CHECK(wait_for("a", 0).outcome == LOCK_GRANTED);
+    uint64_t began = clock_boot_ms();
+    CHECK(wait_for("b", 30).outcome == LOCK_REFUSED && clock_boot_ms() - began >= 30);
+    CHECK(end("a") && !end("b")); /* b left the line */
+    enum wait_result how;
+    fr_error err;
+    CHECK_STATUS(lock_wait_free(st, 0, NAME, clock_boot_ms() + 1000, &how, &err), FR_OK);
+    CHECK(how == WAIT_WOKEN);
+    ask("a", false);
+    CHECK_STATUS(lock_wait_free(st, 0, NAME, clock_boot_ms() + 20, &how, &err), FR_OK);
+    CHECK(how == WAIT_TIMEOUT && end("a"));
+    uint64_t version = seen("key"), now_version;
+    CHECK_STATUS(key_wait(st, 0, text_of("key"), version, clock_boot_ms() + 20, &now_version, &how, &err), FR_OK);
+    CHECK(how == WAIT_TIMEOUT && now_version == version);
+    CHECK(set_key("key", "v"));
+    CHECK_STATUS(key_wait(st, 0, text_of("key"), version, clock_boot_ms() + 1000, &now_version, &how, &err), FR_OK);
+    CHECK(how == WAIT_WOKEN && now_version == seen("key"));
+    close_sound(st);
+}
+
+/* A signal that comes between a look and the sleep after it interrupts nothing: calls return to be asked again. */
+static void long_waits_come_back_once_a_second(void) {
+    fresh();
+    enum wait_result how;
+    fr_error err;
+    uint64_t began = clock_boot_ms(), now_version;
+    ask("a", false);
+    CHECK(wait_for("b", 60000).outcome == LOCK_QUEUED);
+    CHECK(clock_boot_ms() - began < 1500);
+    CHECK(ask("b", true).ahead == 0); /* and kept its place */
+    CHECK_STATUS(key_wait(st, 0, text_of("key"), seen("key"), UINT64_MAX, &now_version, &how, &err), FR_OK);
+    CHECK(how == WAIT_INTERRUPTED);
+    CHECK_STATUS(lock_wait_free(st, 0, NAME, UINT64_MAX, &how, &err), FR_OK);
+    CHECK(how == WAIT_INTERRUPTED && clock_boot_ms() - began < 4500);
+    close_sound(st);
+}
+
+static void on_alarm(int number) { (void)number; }
+static void signals_interrupt(void) {
+    fresh();
+    struct sigaction act = {.sa_handler = on_alarm, .sa_flags = SA_RESTART};
+    sigaction(SIGALRM, &act, NULL);
+    ask("a", false);
+    ualarm(50000, 0);
+    uint64_t began = clock_boot_ms();
+    CHECK(wait_for("b", 60000).outcome == LOCK_QUEUED && clock_boot_ms() - began < 900);
+    close_sound(st);
+}
+
+static void who_was_refused_by_a_long_string_is_told_so_at_the_deadline_only(void) {
+    fresh();
+    CHECK(set_key("lock", "a value that is much too long to be a token of anybody"));
+    uint64_t began = clock_boot_ms();
+    CHECK(wait_for("b", 1300).outcome == LOCK_QUEUED && clock_boot_ms() - began >= 900);
+    CHECK(wait_for("b", 20).outcome == LOCK_REFUSED);
+    CHECK(del(st, "lock") && wait_for("b", 20).outcome == LOCK_GRANTED);
+    close_sound(st);
+}
+
+static void deaths_are_noticed(void) {
+    fresh();
+    segment_become(st->s, 2, 1);
+    ask("dead", false);
+    segment_become(st->s, 1, 1);
+    enum wait_result how;
+    fr_error err;
+    bool died;
+    uint64_t version = seen("key"), now_version;
+    span key = text_of("key");
+    CHECK_STATUS(key_watch(st, 0, key, version, NAME, clock_boot_ms() + 20, &now_version, &died, &how, &err), FR_OK);
+    CHECK(how == WAIT_TIMEOUT && !died);
+    CHECK(wait_for("b", 20).outcome == LOCK_REFUSED);
+    segment_set_dead(st->s, 2, true);
+    CHECK(wait_for("b", 1000).outcome == LOCK_GRANTED && end("b"));
+    segment_set_dead(st->s, 2, false);
+    segment_become(st->s, 2, 1);
+    lock_request r = {.token = text_of("x"), .shared = true, .limit = 9, .owned = true}, mine = r;
+    mine.token = text_of("mine");
+    lock_state state;
+    CHECK_STATUS(lock_try(st, 0, NAME, &r, &state, &err), FR_OK);
+    segment_become(st->s, 1, 1);
+    CHECK_STATUS(lock_try(st, 0, NAME, &mine, &state, &err), FR_OK);
+    segment_set_dead(st->s, 2, true); /* one of two holders */
+    CHECK_STATUS(key_watch(st, 0, key, version, NAME, clock_boot_ms() + 1000, &now_version, &died, &how, &err), FR_OK);
+    CHECK(how == WAIT_WOKEN && died && now_version == version);
+    close_sound(st);
+}
+
+/* --- hand-over between threads --------------------------------------------------------------------------------------------- */
+
+#define TURNS 500
+static int inside, turns;
+
+static void *player(void *arg) {
+    char token[16];
+    for (int i = 0; i < TURNS; i++) {
+        snprintf(token, sizeof token, "%d.%d", (int)(intptr_t)arg, i);
+        while (wait_for(token, 60000).outcome != LOCK_GRANTED) {
+        }
+        CHECK(__atomic_fetch_add(&inside, 1, __ATOMIC_SEQ_CST) == 0);
+        turns++;
+        __atomic_fetch_sub(&inside, 1, __ATOMIC_SEQ_CST);
+        CHECK(end(token));
+    }
+    return NULL;
+}
+
+static void threads_hand_over(void) {
+    pthread_t threads[4];
+    fresh();
+    for (intptr_t i = 0; i < 4; i++) pthread_create(&threads[i], NULL, player, (void *)i);
+    for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
+    CHECK(turns == 4 * TURNS);
+    close_sound(st);
+}
+
+int main(void) {
+    RUN(deadlines);
+    RUN(long_waits_come_back_once_a_second);
+    RUN(signals_interrupt);
+    RUN(who_was_refused_by_a_long_string_is_told_so_at_the_deadline_only);
+    RUN(deaths_are_noticed);
+    RUN(threads_hand_over);
+    return 0;
+}
