@@ -72,6 +72,9 @@ bool owners_live(txn *t, const head *h);
  * lose its order. */
 bool owners_awaited(txn *t, const head *h);
 
+/* owners_check verifies what this file says of a block with FLAG_OWNER; clock is its stripe's, which no fence exceeds. */
+fr_status owners_check(txn *t, const head *h, uint64_t clock, fr_error *err);
+
 /* owner_alive: does the process of an identity live? */
 bool owner_alive(segment *s, uint32_t identity);
 

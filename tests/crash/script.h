@@ -22,7 +22,8 @@
  *   FILLPOOL left, FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, SHRINK (the file ends soon),
  *   EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong), SETWALL (the wall clock was
  *   stepped), FORGET (a new process, while the old one's slot stays its), GHOST slot n command (somebody else dies in mid-write: before
- *   its n-th store, or with +n before the n-th after its commit)
+ *   its n-th store, or with +n before the n-th after its commit; with a great n he has done it, and died), AS slot command
+ *   (somebody else runs it, and lives)
  */
 #ifndef FRIDGE_TESTS_SCRIPT_H
 #define FRIDGE_TESTS_SCRIPT_H
