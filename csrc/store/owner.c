@@ -52,6 +52,11 @@ bool owners_live(txn *t, const head *h) {
     return any_alive(t, at, 0, OWNERS_HOLDERS(word));
 }
 
+bool owners_mortal(txn *t, const head *h) {
+    uint64_t at, word;
+    return !read_head(t, h, &at, &word) || (word >> 48 & 0xff) != ROLE_VAR;
+}
+
 bool owners_awaited(txn *t, const head *h) {
     uint64_t at, word;
     if (!read_head(t, h, &at, &word)) return false;

@@ -1,6 +1,7 @@
 /* test_lock.c - locks, semaphores, read-write locks and vars in one process that plays several: their lines, deaths, leases
  * and fencing tokens, and what ordinary commands make of them. Real processes: tests/test_lock.py.
  */
+#include "hot.h"
 #include "store/lock.h"
 #include "store_fixture.h"
 
@@ -223,6 +224,35 @@ static void a_lease_is_one_holders(void) {
     CHECK(!lease_of(st, "a", 10, false) && !lease_of(st, "a", 10, true) && !lease_of(st, "a", 0, false));
     now += 20;
     CHECK(release(st, "b") && release(st, "a"));
+    close_sound(st);
+}
+
+static char *take_bytes(hot_sink *sink, size_t n) {
+    static char bytes[64];
+    (void)sink;
+    return n <= sizeof bytes ? bytes : NULL;
+}
+
+static bool watched(store *st, hot_watch *w) {
+    hot_sink sink = {.room = take_bytes};
+    bool found = false;
+    CHECK_STATUS(hot_watch_get(st, 0, text_of("lock"), &sink, &found, w, false, &last_error), FR_OK);
+    return found;
+}
+
+/* What dies without a store is looked up each time. */
+static void no_watch_outlives_the_owner(void) {
+    store *st = fresh();
+    hot_watch w;
+    as(st, 2);
+    CHECK(take_one(st, "a", true).outcome == LOCK_GRANTED);
+    as(st, 1);
+    CHECK(watched(st, &w) && !hot_watch_holds(st, &w));
+    segment_set_dead(st->s, 2, true);
+    CHECK(!watched(st, &w) && !hot_watch_holds(st, &w));
+    op o = {.run = do_publish, .name = "lock", .value = text_of("{}")};
+    CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
+    CHECK(watched(st, &w) && hot_watch_holds(st, &w)); /* a var outlives its publisher */
     close_sound(st);
 }
 
@@ -451,6 +481,7 @@ int main(void) {
     RUN(leases_beyond_all_time_end_late);
     RUN(a_lease_is_one_holders);
     RUN(the_dead_keep_no_limit);
+    RUN(no_watch_outlives_the_owner);
     RUN(force_lets_the_next_in);
     RUN(semaphores_count);
     RUN(a_dead_first_waiter_holds_nobody_up);
