@@ -18,7 +18,7 @@ typedef struct watch_call {
     bool found;
 } watch_call;
 
-static void remember(store *st, const txn *t, const key *k, const found *f, hot_watch *w) {
+static void remember(store *st, txn *t, const key *k, const found *f, hot_watch *w) {
     const superblock *super = segment_super(st->s);
     *w = (hot_watch){.slot_at = SEG_AT(st->s, f->slot_off, uint64_t), .slot = f->slot, .version = f->version,
                      .block = SEG_AT(st->s, f->off, uint64_t), .seq_at = &segment_stripe(st->s, k->stripe)->seq,
