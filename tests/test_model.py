@@ -1,7 +1,7 @@
-"""The Spin models: of latch, commit, recovery and slot reuse, and of waiting; no error as they stand, each mutant is caught.
+"""The Spin models: of latch, commit, recovery and slot reuse, and of waiting. No error as they stand; each mutant is caught.
 
-``tests/crash/model/commit.pml`` and ``wait.pml`` say what they model. One death at any step is enumerated here; ``FRIDGE_PROOF=1`` (make
-proof) enumerates two.
+``tests/crash/model/commit.pml`` and ``wait.pml`` say what they model. One death at any step is enumerated here;
+``FRIDGE_PROOF=1`` (make proof) enumerates two, or longer lives.
 """
 
 from __future__ import annotations
