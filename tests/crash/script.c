@@ -9,6 +9,7 @@
 #include "doors.h"
 #include "shm/heap.h"
 #include "shm/liveness.h"
+#include "shm/wait.h"
 #include "states.h"
 #include "store/counter.h"
 #include "store/hash.h"
@@ -552,6 +553,16 @@ static fr_status leave(actor *a) {
     return FR_OK;
 }
 
+/* What a sleeper leaves at its key's notify entry, or, BELL, an event loop's thread. */
+static fr_status mark(actor *a, const span *w) {
+    key k;
+    fr_status status = key_route(a->st, a->db, w[1], &k, &a->err);
+    if (status != FR_OK) return status;
+    if (word_is(w[0], "BELL")) wait_mark_doorbell(a->s, k.hash);
+    else wait_mark(a->s, k.hash);
+    return FR_OK;
+}
+
 /* --- dispatch --------------------------------------------------------------------------------------------------------- */
 
 static fr_status around_word(actor *a, const span *w, size_t n, bool *known) {
@@ -572,6 +583,7 @@ static fr_status around_word(actor *a, const span *w, size_t n, bool *known) {
     if (word_is(name, "LEAVE")) return leave(a);
     if (word_is(name, "REGISTER")) return segment_register(a->s, &a->err);
     if (word_is(name, "EXPECT")) return expect(a, w);
+    if (word_is(name, "MARK") || word_is(name, "BELL")) return mark(a, w);
     if (word_is(name, "CADD") || word_is(name, "CADDB") || word_is(name, "CSET") || word_is(name, "CCAS")) return counter_call(a, w, n);
     *known = false;
     return FR_OK;

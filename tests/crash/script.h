@@ -17,7 +17,7 @@
  *   SYSHDEL name f: the server's own database (fridge.h)
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, WALL, REGISTER, LEAVE, REAP, GROW,
- *   REPAIR, EXPECT k v
+ *   REPAIR, EXPECT k v, MARK k, BELL k (somebody waits for it: wait.h)
  * Of the harness:        NOW ms, DB n, POLICY n, DOORBELLS n (waiters), FILLQUAD stripe quad left bit, FILLSLABS stripe,
  *   FILLPOOL left, FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, SHRINK (the file ends soon),
  *   EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong), SETWALL (the wall clock was
