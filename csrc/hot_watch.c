@@ -2,9 +2,14 @@
  *
  * A watch holds when the key's slot word, its block's version, its stripe's seq and its database's space are what they were.
  * Under an unchanged, even seq the index has not changed its shape, so the slot word is still where the key is looked for;
- * with the same word and version it is the same block with the same bytes; with the same space no flush came between.
+ * with the same word and version it is the same block with the same bytes; with the same space no flush came between. What can
+ * become absent without a store (what expires, what dies with its owner) has no exact watch.
+ *
+ * The order of the loads matters: the slot word before the version (then the block was the key's when the word was read), seq
+ * after both (a split in between would have stepped it).
  */
 #include "hot_try.h"
+#include "store/owner.h"
 
 typedef struct watch_call {
     key k;
@@ -13,13 +18,14 @@ typedef struct watch_call {
     bool found;
 } watch_call;
 
-static void remember(store *st, const txn *t, const key *k, const found *f, hot_watch *w) {
+static void remember(store *st, txn *t, const key *k, const found *f, hot_watch *w) {
     const superblock *super = segment_super(st->s);
     *w = (hot_watch){.slot_at = SEG_AT(st->s, f->slot_off, uint64_t), .slot = f->slot, .version = f->version,
                      .block = SEG_AT(st->s, f->off, uint64_t), .seq_at = &segment_stripe(st->s, k->stripe)->seq,
                      .seq = t->in.seq, .space_at = &super->db[k->db], .space = k->space};
-    w->exact = t->mode == TXN_READ && !(t->in.seq & 1) && t->in.jstripe == NO_STRIPE && f->kind == KIND_STRING &&
-               f->expiry == NO_EXPIRY;
+    head h = {f->off, f->version, f->meta, f->expiry};
+    bool lasts = f->kind == KIND_STRING && f->expiry == NO_EXPIRY && !(META_FLAGS(f->meta) & FLAG_OWNER && owners_mortal(t, &h));
+    w->exact = t->mode == TXN_READ && !(t->in.seq & 1) && t->in.jstripe == NO_STRIPE && lasts;
 }
 
 static fr_status get_op(store *st, txn *t, void *ctx) {

@@ -4,8 +4,8 @@ The thread sleeps on the process's doorbell, a futex in the segment. A task that
 whoever changes a marked key rings. The thread then asks which of the marked keys were rung for, a load each, and wakes the
 loops of exactly those tasks through the loop's eventfd. Tasks whose keys did not change are not woken, and cost nothing.
 
-The thread is a daemon, started at the first wait of an open handle, and ends when the handle is closed. A child of fork has
-none and starts its own.
+The thread is a daemon, started at the first wait of an open handle, and ends when the handle is closed, or when the segment
+fails it: the tasks then look for themselves, and the next wait starts another. A child of fork has none and starts its own.
 
 Leaves out: what is waited for: keys here and vars in `fridge.vars`; nothing here imports asyncio before a loop runs.
 """
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fridge._native import check, error_buffer, ffi, lib
+from fridge.errors import ClosedError, FridgeError
 from fridge.waiting import Deadline, key_version
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Wakeups:
             os.close(self._fd)
 
     def _close(self) -> None:
+        self._resolve()  # what was written just before: a reader that is removed is not called any more
         self.loop.remove_reader(self._fd)
         os.close(self._fd)
 
@@ -81,10 +83,10 @@ class Bell:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the thread if it does not run yet."""
-        if self._thread is None:
+        """Start the thread if it does not run."""
+        if self._thread is None or not self._thread.is_alive():
             with self._lock:
-                if self._thread is None:
+                if self._thread is None or not self._thread.is_alive():
                     self._see()
                     self._thread = threading.Thread(target=self._run, name="fridge-bell", daemon=True)
                     self._thread.start()
@@ -134,7 +136,12 @@ class Bell:
     def stop(self) -> None:
         """The handle is being closed: get the thread out of its sleep."""
         self._ending = True
-        lib.fridge_doorbell_ring(self._store._segment.store)
+        with contextlib.suppress(ClosedError):  # another thread closes it, too
+            self._store._hold()
+            try:
+                lib.fridge_doorbell_ring(self._store._segment.store)
+            finally:
+                self._store._release()
 
     # --- the thread ---
 
@@ -156,8 +163,27 @@ class Bell:
                 for future in self._futures[place]:
                     woken.setdefault(future.get_loop(), []).append(future)
                 self._drop(place)
-            for loop, futures in woken.items():
-                self._loops[loop].wake(futures)
+            self._wake(woken)
+
+    def _wake(self, woken: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]]) -> None:
+        """Each future through its own loop: no other thread may resolve it."""
+        for loop, futures in woken.items():
+            self._loops[loop].wake(futures)
+
+    def _give_up(self) -> None:
+        """Have all tasks look for themselves. What they wait on next is marked anew."""
+        woken: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        with self._lock:
+            for futures in self._futures:
+                for future in futures:
+                    woken.setdefault(future.get_loop(), []).append(future)
+            self._wake(woken)
+            for wakeups in self._loops.values():
+                wakeups.end()
+            self._loops.clear()
+            self._places.clear()
+            self._futures.clear()
+            del self._hashes[:], self._counts[:]
 
     def _run(self) -> None:
         store = self._store
@@ -171,11 +197,10 @@ class Bell:
                         self.rings += 1
                 finally:
                     store._release()
+        except FridgeError:  # the segment is lost or the handle closed: each task will be told when it looks
+            pass
         finally:
-            with self._lock:
-                for wakeups in self._loops.values():
-                    wakeups.wake([future for futures in self._futures for future in futures])
-                    wakeups.end()
+            self._give_up()
 
 
 def bell_of(store: Commands) -> Bell:
@@ -194,12 +219,17 @@ def _hash(store: Commands, db: int, name: bytes) -> int:
     return int(out[0])
 
 
-async def _sleep_on(store: Commands, key: int, seconds: float | None, looked: Callable[[], bool]) -> None:
+async def sleep_on_key(store: Commands, db: int, name: bytes, seconds: float | None, looked: Callable[[], bool]) -> None:
     """Wait until a key is rung for, at most so long. looked() is asked after the key is marked: True: no need to wait."""
     import asyncio
 
-    bell, loop = bell_of(store), asyncio.get_running_loop()
-    future = bell.add(key, loop)
+    loop = asyncio.get_running_loop()
+    store._hold()  # another thread may close the handle
+    try:
+        bell, key = bell_of(store), _hash(store, db, name)
+        future = bell.add(key, loop)
+    finally:
+        store._release()
     try:
         if not looked():
             await asyncio.wait_for(future, seconds)
@@ -207,11 +237,6 @@ async def _sleep_on(store: Commands, key: int, seconds: float | None, looked: Ca
         pass
     finally:
         bell.remove(key, future)
-
-
-async def sleep_on_key(store: Commands, db: int, name: bytes, seconds: float, looked: Callable[[], bool]) -> None:
-    """Wait until a key changes, at most so long. looked() is asked once the key is marked: True: no need to wait."""
-    await _sleep_on(store, _hash(store, db, name), seconds, looked)
 
 
 async def wait_for_change(store: Commands, db: int, name: bytes, version: int, timeout: float | None = None) -> int | None:
@@ -241,5 +266,5 @@ async def wait_for_change(store: Commands, db: int, name: bytes, version: int, t
         if store.readonly:
             await asyncio.sleep(min([*limits, POOR_MAN_S]))
             continue
-        await _sleep_on(store, _hash(store, db, name), min(limits) if limits else None,
+        await sleep_on_key(store, db, name, min(limits) if limits else None,
                         lambda: key_version(store, db, name)[0] != version)  # fmt: skip

@@ -17,6 +17,7 @@ import uvloop
 
 import fridge
 from fridge import aio
+from fridge.errors import ClosedError
 
 from .server_fixture import wait_until
 
@@ -188,6 +189,33 @@ def test_the_thread_ends_with_the_handle(segment_path: Path) -> None:
         run(work())
         assert any(thread.name == "fridge-bell" for thread in threading.enumerate())
     wait_until(lambda: not any(thread.name == "fridge-bell" for thread in threading.enumerate()), "it ends", 0.9)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_closing_the_handle_ends_the_waits_of_all_loops(segment_path: Path, loop: str) -> None:
+    """Each task is told in the thread of its own loop: debug mode of asyncio raises when a future is resolved elsewhere."""
+    told: list[str] = []
+
+    async def work(f: fridge.Store, keys: list[str]) -> None:
+        asyncio.get_running_loop().set_debug(True)
+        tasks = [asyncio.create_task(change_of(f, key, None)) for key in keys]
+        for task in tasks:
+            with pytest.raises(ClosedError):
+                await task
+            told.append(threading.current_thread().name)
+
+    for _ in range(10):
+        told.clear()
+        f = fridge.open(segment_path, size="16mb")
+        lists = [["a", "b"], ["b", "c"], ["c", "a"]]
+        threads = [threading.Thread(target=run, args=(work(f, keys), loop), name="".join(keys), daemon=True) for keys in lists]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda f=f: f._bells and sum(map(len, aio.bell_of(f)._futures)) == 6, "all wait")  # type: ignore[misc]
+        f.close()
+        for thread in threads:
+            thread.join(10)
+        assert sorted(told) == ["ab", "ab", "bc", "bc", "ca", "ca"]
 
 
 def test_a_child_of_fork_has_its_own_thread(f: fridge.Store) -> None:

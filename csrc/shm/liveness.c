@@ -128,12 +128,18 @@ static enum probe probe_byte(segment *s, uint32_t byte) {
     return same_file(fd, s->priv->lock_dev, s->priv->lock_ino) ? PROBE_FREE : PROBE_DOUBT;
 }
 
+/* A slot that was given up, or whose last owner is known to be dead. */
+static bool vacated(uint64_t state) { return STATE_KIND(state) == STATE_FREE || STATE_KIND(state) == STATE_FOLDING; }
+
+/* The state word first: the byte of a vacated slot may be held by a registrant, which makes nobody alive again. */
 bool segment_alive(segment *s, uint32_t slot, uint32_t gen) {
     if (slot == 0 || slot >= s->g.slots) return true;
     if (s->me->word == LATCH_WORD(slot, gen)) return true;
-    if (s->priv->anonymous) return !s->priv->dead[slot];
+    uint64_t state = ld8(&segment_proc(s, slot)->state);
+    bool gone = STATE_GEN(state) != gen || vacated(state);
+    if (s->priv->anonymous) return !gone && !s->priv->dead[slot];
     if (s->readonly) return true;
-    if (STATE_GEN(ld8(&segment_proc(s, slot)->state)) != gen) return false;
+    if (gone) return false;
     return probe_byte(s, slot) != PROBE_FREE;
 }
 
@@ -292,41 +298,49 @@ static void occupy(segment *s, uint32_t slot) {
 
 static registration *registration_of(segment *s) { return (registration *)s->me; }
 
-/* Takes the first free beacon byte from `first` on. When the self-test shows that the mapping does not hold the lock,
- * the descriptor stays open for this and every later lock of the segment. */
-static int take_beacon(segment *s, uint32_t first) {
+/* Is the slot nobody's? One whose process has died is recovered first: with its byte held by a registrant, the dead one
+ * would look alive again to whoever asks (a lock that was free would be held, for as long as the registrant is stopped). */
+static bool vacate(segment *s, uint32_t slot) {
+    uint64_t state = ld8(&segment_proc(s, slot)->state);
+    if (vacated(state)) return true;
+    if (segment_alive(s, slot, STATE_GEN(state))) return false;
+    return segment_recover_slot(s, slot, STATE_GEN(state), clock_boot_ms() + CLEAN_WAIT_MS) == FR_OK;
+}
+
+/* Takes a slot's beacon byte. When the self-test shows that the mapping does not hold the lock, the descriptor stays open for
+ * this and every later lock of the segment. */
+static bool take_beacon(segment *s, uint32_t slot) {
     struct segment_private *p = s->priv;
     pin *beacon = &registration_of(s)->beacon;
     for (;;) {
-        int slot = pin_take(p->lock_path, p->lock_dev, p->lock_ino, 0, first, s->g.slots, p->keep_fd, beacon);
-        if (slot <= 0) return -1;
+        if (pin_take(p->lock_path, p->lock_dev, p->lock_ino, 0, slot, slot + 1, p->keep_fd, beacon) < 0) return false;
         p->beacon_fd = beacon->fd;
-        if (p->keep_fd || probe_byte(s, (uint32_t)slot) != PROBE_FREE) return slot;
+        if (p->keep_fd || probe_byte(s, slot) != PROBE_FREE) return true;
         pin_release(beacon);
         p->keep_fd = true;
         s->beacon_pinned = false;
     }
 }
 
+static void drop_beacon(segment *s) {
+    pin_release(&registration_of(s)->beacon);
+    s->priv->beacon_fd = -1;
+}
+
 static fr_status register_file(segment *s, fr_error *err) {
-    uint32_t first = 1;
-    for (;;) {
-        int slot = take_beacon(s, first);
-        if (slot < 0 && errno == EAGAIN) {
-            return segment_fail(err, FR_NOSLOT, "%s: all %u process slots are taken", s->priv->path, s->g.slots - 1);
+    for (uint32_t slot = 1; slot < s->g.slots; slot++) {
+        if (!vacate(s, slot)) continue;
+        if (!take_beacon(s, slot)) {
+            if (errno == EAGAIN) continue; /* another registrant was quicker */
+            return segment_fail(err, FR_SYSTEM, "%s: cannot lock a process slot: %s", s->priv->lock_path, strerror(errno));
         }
-        if (slot < 0) {
-            return segment_fail(err, FR_SYSTEM, "%s: cannot lock a process slot: %s", s->priv->lock_path,
-                                strerror(errno));
-        }
-        if (clean_slot(s, (uint32_t)slot)) {
-            occupy(s, (uint32_t)slot);
+        if (vacated(ld8(&segment_proc(s, slot)->state)) && clean_slot(s, slot)) {
+            occupy(s, slot);
             return FR_OK;
         }
-        pin_release(&registration_of(s)->beacon);
-        s->priv->beacon_fd = -1;
-        first = (uint32_t)slot + 1;
+        drop_beacon(s);
     }
+    return segment_fail(err, FR_NOSLOT, "%s: all %u process slots are taken", s->priv->path, s->g.slots - 1);
 }
 
 static fr_status register_anonymous(segment *s, fr_error *err) {
@@ -359,8 +373,7 @@ void liveness_leave(segment *s) {
     st8(&p->state, STATE_MAKE(LATCH_GEN(r->id.word), STATE_FOLDING));
     s->stats = s->priv->idle_stats;
     r->id = (identity){0, 0};
-    pin_release(&r->beacon);
-    s->priv->beacon_fd = -1;
+    drop_beacon(s);
 }
 
 /* --- fork --------------------------------------------------------------------------------------------------------- */

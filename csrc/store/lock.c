@@ -108,6 +108,18 @@ static fr_status save(store *st, txn *t, const key *k, lock *l) {
     return status == FR_OK ? key_put(st, t, k, &l->f, slot, l->expiry) : status;
 }
 
+/* --- the end of a lease ------------------------------------------------------------------------------------------------- */
+
+#define LAST_END ((uint64_t)INT64_MAX / 2) /* what wall-clock times and signed replies can still hold: 146 million years */
+
+static uint64_t end_of(uint64_t from, uint64_t ms) { return ms < LAST_END - from ? from + ms : LAST_END; }
+
+static uint64_t moved_end(uint64_t end, int64_t ms) {
+    if (ms >= 0) return end_of(end, (uint64_t)ms);
+    uint64_t back = -(uint64_t)ms;
+    return back < end ? end - back : 0;
+}
+
 /* --- the line ----------------------------------------------------------------------------------------------------------- */
 
 static bool compatible(const lock *l, bool shared) {
@@ -120,7 +132,7 @@ static void grant_first(txn *t, const key *k, lock *l) {
     owner *e = &l->o.entry[l->o.holders];
     e->number = txn_version(t, k->stripe);
     e->since_ms = t->now_ms;
-    l->expiry = e->lease_ms && !e->shared ? t->now_ms + e->lease_ms : NO_EXPIRY;
+    l->expiry = e->lease_ms && !e->shared ? end_of(t->now_ms, e->lease_ms) : NO_EXPIRY;
     l->granted |= owner_bit((span){e->token, e->token_n});
     l->o.holders++;
     l->o.waiters--;
@@ -181,11 +193,11 @@ fr_status lock_acquire(store *st, txn *t, const key *k, const lock_request *r, l
     bool kept;
     uint32_t at;
     fr_status status = load(st, t, k, &l, &kept);
-    if (status == FR_OK) status = check_request(t, k, &l, r);
     if (status != FR_OK) return status;
+    if (kept) advance(t, k, &l); /* what a death left to do comes before the asker, and before what limit it asks for */
+    if ((status = check_request(t, k, &l, r)) != FR_OK) return status;
     *out = (lock_state){LOCK_REFUSED, 0, 0};
     if (!kept) return FR_OK;
-    advance(t, k, &l); /* what a death left to do comes before the asker */
     bool known = find_holder(&l, r->token, &at) || find_waiter(&l, r->token, &at);
     if (l.o.holders + l.o.waiters == 0) l.o.limit = r->limit;
     bool fits = l.o.waiters == 0 && compatible(&l, r->shared);
@@ -258,6 +270,12 @@ fr_status lock_leave(store *st, txn *t, const key *k, span token, bool *granted)
     return save(st, t, k, &l);
 }
 
+/* A lease is one holder's: those who share a lock have none. */
+static bool shared_lock(txn *t, const head *h) {
+    owners o;
+    return META_FLAGS(h->meta) & FLAG_OWNER && (!owners_read(t, h, &o) || o.role != ROLE_LOCK || o.entry[0].shared);
+}
+
 /* The value of a string as a token; false: it is none. */
 static fr_status has_token(store *st, txn *t, const key *k, span token, found *f, bool *has) {
     *has = false;
@@ -269,7 +287,7 @@ static fr_status has_token(store *st, txn *t, const key *k, span token, found *f
     value v;
     char text[VALUE_TEXT];
     if ((status = block_value(t, &h, &v)) != FR_OK) return status;
-    *has = (v.kind != VALUE_BYTES || v.p) && span_eq(value_text(&v, text), token);
+    *has = (v.kind != VALUE_BYTES || v.p) && span_eq(value_text(&v, text), token) && !shared_lock(t, &h);
     return FR_OK;
 }
 
@@ -282,7 +300,7 @@ static fr_status end_at(store *st, txn *t, const key *k, span token, uint64_t at
 fr_status lock_lease(store *st, txn *t, const key *k, span token, uint64_t ms, bool *done) {
     found f;
     fr_status status = has_token(st, t, k, token, &f, done);
-    return status == FR_OK && *done ? end_at(st, t, k, token, t->now_ms + ms, done) : status;
+    return status == FR_OK && *done ? end_at(st, t, k, token, end_of(t->now_ms, ms), done) : status;
 }
 
 fr_status lock_extend(store *st, txn *t, const key *k, span token, int64_t ms, bool add, bool *done) {
@@ -290,8 +308,7 @@ fr_status lock_extend(store *st, txn *t, const key *k, span token, int64_t ms, b
     fr_status status = has_token(st, t, k, token, &f, done);
     if (status != FR_OK || !*done) return status;
     *done = f.expiry != NO_EXPIRY;
-    int64_t at = (int64_t)(add ? f.expiry : t->now_ms) + ms;
-    return *done ? end_at(st, t, k, token, at > 0 ? (uint64_t)at : 0, done) : FR_OK;
+    return *done ? end_at(st, t, k, token, moved_end(add ? f.expiry : t->now_ms, ms), done) : FR_OK;
 }
 
 fr_status lock_named(store *st, txn *t, const key *k, bool *is_lock) {

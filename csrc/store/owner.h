@@ -68,9 +68,15 @@ bool owners_read(txn *t, const head *h, owners *out);
  * validation settles that. One probe (0.3-1.2 us) a holder until one lives. */
 bool owners_live(txn *t, const head *h);
 
+/* owners_mortal: may a block with FLAG_OWNER be gone one day without a store, because a process has died? */
+bool owners_mortal(txn *t, const head *h);
+
 /* owners_awaited: does a live process stand in line? Such a block is not reclaimed when its holders are gone: the line would
  * lose its order. */
 bool owners_awaited(txn *t, const head *h);
+
+/* owners_check verifies what this file says of a block with FLAG_OWNER; clock is its stripe's, which no fence exceeds. */
+fr_status owners_check(txn *t, const head *h, uint64_t clock, fr_error *err);
 
 /* owner_alive: does the process of an identity live? */
 bool owner_alive(segment *s, uint32_t identity);

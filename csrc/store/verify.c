@@ -11,6 +11,7 @@
 #include "store/counter.h"
 #include "store/hash.h"
 #include "store/keyspace.h"
+#include "store/owner.h"
 #include "store/table.h"
 
 typedef struct walk {
@@ -64,9 +65,15 @@ static fr_status check_counter(walk *w, const head *h) {
     return c->cell.state & CELL_FROZEN ? FR_DAMAGED : FR_OK;
 }
 
+static fr_status check_string(walk *w, const head *h, fr_error *err) {
+    if (META_FLAGS(h->meta) & FLAG_EXTENTS) return check_extents(w, h);
+    if (!(META_FLAGS(h->meta) & FLAG_OWNER)) return FR_OK;
+    return owners_check(w->t, h, ld8(&segment_stripe(w->st->s, w->stripe)->clock), err);
+}
+
 static fr_status check_object(walk *w, const head *h, fr_error *err) {
     switch (META_KIND(h->meta)) {
-    case KIND_STRING: return META_FLAGS(h->meta) & FLAG_EXTENTS ? check_extents(w, h) : FR_OK;
+    case KIND_STRING: return check_string(w, h, err);
     case KIND_HASH:
     case KIND_TREE: return hash_check(w->st, w->t, h, w->stripe, &w->marks, err);
     case KIND_COUNTER: return check_counter(w, h);

@@ -113,9 +113,10 @@ static fr_status any_dead(store *st, uint32_t db, const span *members, bool *die
     return status;
 }
 
+/* Looks before the mark too, because that tells what to mark; a key that became a counter in between has another version. */
 static fr_status watch(store *st, uint32_t db, span name, uint64_t version, const span *members, uint64_t deadline_ms,
                        uint64_t *now_version, bool *died, enum wait_result *how, fr_error *err) {
-    call c;
+    call c = {.version = version};
     uint64_t now = clock_boot_ms(), turn = now + WAIT_SLICE_MS;
     for (;; now = clock_boot_ms()) {
         *how = now >= deadline_ms ? WAIT_TIMEOUT : WAIT_INTERRUPTED;

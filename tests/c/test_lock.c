@@ -1,6 +1,7 @@
 /* test_lock.c - locks, semaphores, read-write locks and vars in one process that plays several: their lines, deaths, leases
  * and fencing tokens, and what ordinary commands make of them. Real processes: tests/test_lock.py.
  */
+#include "hot.h"
 #include "store/lock.h"
 #include "store_fixture.h"
 
@@ -200,6 +201,71 @@ static void leases_end_and_move(void) {
     close_sound(st);
 }
 
+static bool lease_of(store *st, const char *token, int64_t ms, bool add) {
+    op o = {.run = do_lease, .name = "lock", .value = text_of(token), .by = ms, .outcome = add};
+    CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
+    return o.flag;
+}
+
+static void leases_beyond_all_time_end_late(void) {
+    store *st = fresh();
+    CHECK(take(st, "a", false, 1, true, UINT64_MAX).outcome == LOCK_GRANTED && reads(st, "a"));
+    CHECK(lease_of(st, "a", INT64_MAX, true) && reads(st, "a"));
+    CHECK(lease_of(st, "a", -1, false) && reads(st, "a")); /* 2^64 - 1 ms from now */
+    now += INT64_MAX / 8;
+    CHECK(reads(st, "a") && lease_of(st, "a", 60, false));
+    CHECK(lease_of(st, "a", INT64_MIN, true) && reads(st, NULL)); /* past: it ends */
+    close_sound(st);
+}
+
+static void a_lease_is_one_holders(void) {
+    store *st = fresh();
+    CHECK(take(st, "a", true, 3, true, 0).outcome == LOCK_GRANTED && take(st, "b", true, 3, true, 0).outcome == LOCK_GRANTED);
+    CHECK(!lease_of(st, "a", 10, false) && !lease_of(st, "a", 10, true) && !lease_of(st, "a", 0, false));
+    now += 20;
+    CHECK(release(st, "b") && release(st, "a"));
+    close_sound(st);
+}
+
+static char *take_bytes(hot_sink *sink, size_t n) {
+    static char bytes[64];
+    (void)sink;
+    return n <= sizeof bytes ? bytes : NULL;
+}
+
+static bool watched(store *st, hot_watch *w) {
+    hot_sink sink = {.room = take_bytes};
+    bool found = false;
+    CHECK_STATUS(hot_watch_get(st, 0, text_of("lock"), &sink, &found, w, false, &last_error), FR_OK);
+    return found;
+}
+
+/* What dies without a store is looked up each time. */
+static void no_watch_outlives_the_owner(void) {
+    store *st = fresh();
+    hot_watch w;
+    as(st, 2);
+    CHECK(take_one(st, "a", true).outcome == LOCK_GRANTED);
+    as(st, 1);
+    CHECK(watched(st, &w) && !hot_watch_holds(st, &w));
+    segment_set_dead(st->s, 2, true);
+    CHECK(!watched(st, &w) && !hot_watch_holds(st, &w));
+    op o = {.run = do_publish, .name = "lock", .value = text_of("{}")};
+    CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
+    CHECK(watched(st, &w) && hot_watch_holds(st, &w)); /* a var outlives its publisher */
+    close_sound(st);
+}
+
+static void the_dead_keep_no_limit(void) {
+    store *st = fresh();
+    as(st, 2);
+    CHECK(take(st, "a", true, 2, true, 0).outcome == LOCK_GRANTED && take(st, "b", false, 2, true, 0).outcome == LOCK_QUEUED);
+    as(st, 1);
+    segment_set_dead(st->s, 2, true);
+    CHECK(take(st, "c", true, 5, true, 0).outcome == LOCK_GRANTED && release(st, "c"));
+    close_sound(st);
+}
+
 static void force_lets_the_next_in(void) {
     store *st = fresh();
     CHECK(!force(st));
@@ -262,6 +328,20 @@ static void reclaiming_keeps_the_order_of_a_line(void) {
     close_sound(st);
 }
 
+static void fill_up(store *st) {
+    static char filler[64000];
+    unsigned kept = 0;
+    for (int n = 64000; n >= 1; n /= 2) {
+        for (bool room = true; room;) {
+            char name[16];
+            snprintf(name, sizeof name, "f%u", kept);
+            op o = {.run = do_set, .name = name, .value = {filler, (size_t)n}};
+            room = write_op_at(st, &o, now) == FR_OK;
+            kept += room;
+        }
+    }
+}
+
 static void a_full_segment_keeps_nobody_from_letting_go(void) {
     geometry g = layout_default(2u << 20);
     store *st = store_with(&g);
@@ -272,17 +352,7 @@ static void a_full_segment_keeps_nobody_from_letting_go(void) {
         snprintf(text, sizeof text, "t%d", i);
         take_one(st, text, true);
     }
-    unsigned kept = 0;
-    for (int n = 64000; n >= 1; n /= 2) {
-        static char filler[64000];
-        for (bool room = true; room;) {
-            char name[16];
-            snprintf(name, sizeof name, "f%u", kept);
-            op o = {.run = do_set, .name = name, .value = {filler, (size_t)n}};
-            room = write_op_at(st, &o, now) == FR_OK;
-            kept += room;
-        }
-    }
+    fill_up(st);
     for (int i = 0; i < 10; i++) {
         snprintf(text, sizeof text, "t%d", i);
         CHECK(release(st, text));
@@ -292,6 +362,36 @@ static void a_full_segment_keeps_nobody_from_letting_go(void) {
 }
 
 #define READERS 200
+/* Lines of all lengths in all stripes, so that no block that is given back fits the next one. */
+#define CROWDS 96
+static void a_full_segment_keeps_no_crowd_from_letting_go(void) {
+    geometry g = layout_default(4u << 20);
+    store *st = store_with(&g);
+    segment_become(st->s, 1, 1);
+    now = NOW;
+    char name[16], text[8];
+    for (int n = 0; n < CROWDS; n++) {
+        for (int i = 0; i < 2 + n % 24; i++) {
+            snprintf(name, sizeof name, "crowd%d", n);
+            snprintf(text, sizeof text, "t%d", i);
+            ask a = {.base = {.run = do_acquire, .name = name},
+                     .request = {.token = text_of(text), .limit = 8, .shared = n % 2, .queue = true, .owned = true}};
+            CHECK_STATUS(write_op_at(st, &a.base, now), FR_OK);
+        }
+    }
+    fill_up(st);
+    for (int i = 0; i < 26; i++) {
+        for (int n = 0; n < CROWDS; n++) {
+            snprintf(name, sizeof name, "crowd%d", n);
+            snprintf(text, sizeof text, "t%d", i);
+            op o = {.run = do_release, .name = name, .value = text_of(text)};
+            CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
+            CHECK(o.flag == (i < 2 + n % 24));
+        }
+    }
+    close_sound(st);
+}
+
 static void readers_share_and_writers_do_not(void) {
     store *st = fresh();
     CHECK(take(st, "r1", true, READERS, true, 0).outcome == LOCK_GRANTED);
@@ -380,11 +480,16 @@ int main(void) {
     RUN(set_nx_takes_the_lock_of_a_dead_process);
     RUN(clients_that_know_only_set_nx_are_queued_behind);
     RUN(leases_end_and_move);
+    RUN(leases_beyond_all_time_end_late);
+    RUN(a_lease_is_one_holders);
+    RUN(the_dead_keep_no_limit);
+    RUN(no_watch_outlives_the_owner);
     RUN(force_lets_the_next_in);
     RUN(semaphores_count);
     RUN(a_dead_first_waiter_holds_nobody_up);
     RUN(reclaiming_keeps_the_order_of_a_line);
     RUN(a_full_segment_keeps_nobody_from_letting_go);
+    RUN(a_full_segment_keeps_no_crowd_from_letting_go);
     RUN(readers_share_and_writers_do_not);
     RUN(the_line_has_an_end);
     RUN(other_kinds_are_refused);

@@ -1106,6 +1106,34 @@ static void a_half_registered_process_is_not_listed(void) {
     segment_close(watcher);
 }
 
+static unsigned looks;
+
+/* Whoever died has been seen to be dead, and stays it: a lock of his must not be held again for a moment. */
+static void probe_at_each_access(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)kind, (void)addr, (void)n;
+    fr_hook = NULL;
+    looks++;
+    CHECK(!segment_alive(watcher, 1, 1));
+    fr_hook = probe_at_each_access;
+}
+
+static void a_registrant_makes_nobody_alive(void) {
+    fresh();
+    watcher = opened(&creating);
+    child c = spawn(take_latch_and_wait);
+    await(c.from);
+    CHECK(segment_alive(watcher, 1, 1));
+    killed(&c);
+    segment *s = opened(&attaching);
+    looks = 0;
+    fr_hook = probe_at_each_access;
+    CHECK_STATUS(segment_register(s, &err), FR_OK);
+    fr_hook = NULL;
+    CHECK(s->me->word == LATCH_WORD(1, 2) && looks > 20);
+    segment_close(s);
+    segment_close(watcher);
+}
+
 /* Kills the second process at every store it makes after a first one died holding latches; then everything heals. */
 static int enumerate_deaths(void (*run)(void)) {
     for (kill_at = 1;; kill_at++) {
@@ -1200,8 +1228,10 @@ static void anonymous_segments_do_as_told(void) {
     segment *s = NULL;
     CHECK_STATUS(segment_anonymous(&g, &s, &err), FR_OK);
     CHECK(ld8(&segment_super(s)->size) == g.max_size && s->bound == g.max_size && !segment_stale(s));
+    CHECK(!segment_alive(s, 1, 1)); /* nobody has come yet */
+    segment_become(s, 1, 1);
     segment_become(s, 2, 7);
-    CHECK(s->me->word == LATCH_WORD(2, 7) && segment_alive(s, 2, 7) && segment_alive(s, 1, 1));
+    CHECK(s->me->word == LATCH_WORD(2, 7) && segment_alive(s, 2, 7) && segment_alive(s, 1, 1) && !segment_alive(s, 1, 2));
     CHECK_STATUS(latch_take(s, 0, 0, &err), FR_OK);
     stat_add(s, 1, 4);
     segment_become(s, 1, 1);
@@ -1281,6 +1311,7 @@ int main(void) {
     RUN(default_geometries_are_sane);
     RUN(registering_takes_a_slot);
     RUN(a_half_registered_process_is_not_listed);
+    RUN(a_registrant_makes_nobody_alive);
     RUN(two_handles_are_two_slots);
     RUN(a_killed_process_reads_dead);
     RUN(a_stopped_process_reads_alive);

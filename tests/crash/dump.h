@@ -1,9 +1,9 @@
 /* dump.h - what a store holds, as its users see it: a digest that two equal states share whatever lies where, and the
  * same in words for a failure's report.
  *
- * core: every key of the first DUMP_DATABASES databases and of the server's own with its kind, value or fields,
- *       expiry, and a lock's owners; read without latches, so it may be taken of a store in the middle of a commit. Versions and encodings are
- *       left out.
+ * core: every key of the first DUMP_DATABASES databases and of the server's own with its kind, value or fields, expiry, and a
+ *       lock's owners; read without latches, so it may be taken of a store in the middle of a commit. Versions and encodings
+ *       are left out.
  * rest: core, and what only a store at rest says: DBSIZE and keys with an expiry of each of these databases, the live
  *       tables with their rows.
  */

@@ -1,7 +1,8 @@
 /* fast.c - see fast.h. */
 #include "fast.h"
 
-#include "hot.h"
+#include <stdlib.h>
+
 #include "store/hash.h"
 #include "store/string.h"
 #include "store/table.h"
@@ -23,6 +24,9 @@ void fast_prepare(fast_reader *r, const segment *s, const fast_program *p) {
     r->name = name_of(s, p->name, r->names[0]);
     r->field = name_of(s, p->field ? p->field : "", r->names[1]);
     r->table = NULL;
+    r->watch = calloc(1, sizeof *r->watch);
+    r->kept = calloc(1, sizeof *r->kept);
+    r->remembers = calloc(1, sizeof *r->remembers);
 }
 
 void fast_attach(fast_reader *r, actor *a) {
@@ -99,11 +103,36 @@ static fr_status read_cell(const fast_reader *r, actor *a, digest *to, bool *fou
     return FR_OK;
 }
 
+/* Reads it and takes a watch. */
+static fr_status read_watched(const fast_reader *r, actor *a, digest *d) {
+    digest to = {0, 0};
+    bool found = false;
+    hot_sink sink = {.room = give_room};
+    fr_status status = hot_watch_get(a->st, 0, r->name, &sink, &found, r->watch, false, &a->err);
+    if (status == FR_OK && found) tell(&to, sink.to ? sink.to : "", sink.to ? sink.n : 0);
+    *r->remembers = status == FR_OK && found;
+    return end(&to, status, found, d);
+}
+
+void fast_remember(const fast_reader *r, actor *a) {
+    if (r->kind == FAST_WATCH && read_watched(r, a, r->kept) != FR_OK) *r->remembers = false;
+}
+
+static fr_status read_again(const fast_reader *r, actor *a, digest *d) {
+    bool same = false;
+    if (*r->remembers) same = hot_watch_holds(a->st, r->watch);
+    if (*r->remembers && !same && hot_watch_again(a->st, 0, r->name, r->watch, &same, false, &a->err) != FR_OK) same = false;
+    if (!same) return read_watched(r, a, d);
+    *d = *r->kept;
+    return FR_OK;
+}
+
 fr_status fast_read(const fast_reader *r, actor *a, digest *d) {
     digest to = {0, 0};
     bool found = false;
     hot_sink sink = {.room = give_room};
     fr_status status;
+    if (r->kind == FAST_WATCH) return read_again(r, a, d);
     switch (r->kind) {
     case FAST_STRING: status = hot_get(a->st, 0, r->name, &sink, &found, false, &a->err); break;
     case FAST_FIELD: status = hot_hget(a->st, 0, r->name, r->field, &sink, &found, false, &a->err); break;
@@ -148,7 +177,7 @@ static fr_status read_generally(store *st, txn *t, void *ctx) {
     fr_status status = key_route(st, 0, (span){full, (size_t)n}, &k, &g->a->err);
     if (status != FR_OK) return status;
     if (row) return read_columns(st, t, g, &k);
-    status = r->kind == FAST_STRING ? str_get(st, t, &k, &v, &g->found) : hash_get(st, t, &k, r->field, &v, &g->found);
+    status = r->kind <= FAST_WATCH ? str_get(st, t, &k, &v, &g->found) : hash_get(st, t, &k, r->field, &v, &g->found);
     return status == FR_OK && g->found ? tell_value(&g->to, st->s, &v) : status;
 }
 

@@ -23,7 +23,7 @@ bool stage_proof(void) {
 
 geometry stage_geometry(void) {
     geometry g = layout_test();
-    g.slots = 6;
+    g.slots = 8;
     return g;
 }
 
@@ -85,8 +85,12 @@ void stage_load(stage *g, const stage *from) {
     stage_fresh(g);
 }
 
-void stage_become(stage *g, uint32_t slot, unsigned dead) {
+void stage_mourn(stage *g, unsigned dead) {
     for (uint32_t i = 1; i < g->s->g.slots; i++) segment_set_dead(g->s, i, dead >> i & 1);
+}
+
+void stage_become(stage *g, uint32_t slot, unsigned dead) {
+    stage_mourn(g, dead);
     segment_become(g->s, slot, 1);
 }
 

@@ -36,6 +36,8 @@ static inline size_t stage_bytes(const stage *g) { return g->s->g.max_size; }
  * dead slot as its process entry names it. stage_dead: who is dead. */
 void stage_become(stage *g, uint32_t slot, unsigned dead);
 void stage_leave(stage *g);
+/* stage_mourn: `dead` are dead, whoever g is. Locks die with their holders: what a reader sees hangs on it. */
+void stage_mourn(stage *g, unsigned dead);
 fr_status stage_recover(stage *g, uint32_t slot);
 unsigned stage_dead(const stage *g);
 

@@ -39,7 +39,7 @@
 
 /* --- the programs -------------------------------------------------------------------------------------------------------- */
 
-/* Names: two keys of one quad, one of another stripe, a tree, a packed hash, a counter, two rows. */
+/* Names: two keys of one quad, one of another stripe, a tree, a packed hash, a counter, a lock, a var, two rows. */
 #define K "%0q0p0.0"
 #define K1 "%0q0p0.1"
 #define L "%1q0p0.0"
@@ -47,6 +47,8 @@
 #define HASH "%1q0p0.2"
 #define COUNTER "%0q0p0.3"
 #define NUMBER "%1q0p0.3"
+#define LOCK "%0q0p0.4"
+#define VARS "%1q0p0.4"
 
 static const char *const setups[] = {
     "SET " K " first; SET " L " 5; SET " NUMBER " 0; COPEN " COUNTER " 0; HSET " HASH " f v g w; FIELDS " TREE " 9 v*20; "
@@ -68,6 +70,10 @@ static const char *const operations[] = {
     "INCR " COUNTER " 1", "CADD " COUNTER " 1", "CADDB " COUNTER " 1 0 5", "INCR " NUMBER " 1", "QINCR " NUMBER " 1",
     "QSET " K " a*9", "QSET " K " b*9", "QSET " K1 " y*60", "QSET " K " #", "QSET " L " #", "QINCR " K " #", "QINCR " L " #",
     "EXEC INCR " COUNTER " 1 | SET " K " c*#", "RECLAIM 0", "TRIM 0",
+    "ACQUIRE " LOCK " a QUEUE", "ACQUIRE " LOCK " b QUEUE LEASE 9#", "ACQUIRE " LOCK " c QUEUE", "ACQUIRE " LOCK " d SHARED 1 QUEUE",
+    "RELEASE " LOCK " a", "RELEASE " LOCK " b", "RELEASE " LOCK " c", "QUIT " LOCK " b", "FORCE " LOCK, "SET " LOCK " a NX",
+    "EXEC RELEASE " LOCK " a | PUBLISH " VARS " v*#", "PUBLISH " VARS " v*#", "PUBLISH " VARS " w*#", "PUBLISH " VARS " #", "DEL " VARS,
+    "SET " VARS " v*#", "RENAME " VARS " " K, "PERSIST " VARS, "DEL " LOCK,
     "HSET t:a count # reset # note n#", "HSET t:a count #", "HINCR t:a count #", "HSET t:a reset # note m#", "DEL t:a",
     "HSET t:b count # reset #", "DEL t:b", "EXPIRE t:a 9#", "EXEC HSET t:a count # reset # | HSET t:b count # reset #",
     "QADD t:a count #", "QADD t:a reset -#", "QADD t:b count #",
@@ -76,7 +82,7 @@ static const char *const operations[] = {
 
 static const char *const programs[][READS_MAX] = {
     {K}, {K1}, {K, L}, {K, K1}, {L, K1, K}, {"t:a"}, {"t:a", "t:b"}, {TREE}, {HASH}, {HASH, TREE}, {COUNTER, K}, {NUMBER, COUNTER},
-    {TREE, L},
+    {TREE, L}, {LOCK}, {LOCK, VARS},
 };
 #define GENERAL FR_COUNTOF(programs)
 
@@ -84,7 +90,7 @@ static const char *const programs[][READS_MAX] = {
 static const fast_program fast_programs[] = {
     {FAST_STRING, K, NULL}, {FAST_STRING, K1, NULL}, {FAST_STRING, L, NULL}, {FAST_STRING, NUMBER, NULL},
     {FAST_STRING, COUNTER, NULL}, {FAST_FIELD, TREE, "%*q0p0.3"}, {FAST_FIELD, HASH, "f"}, {FAST_CELL, "a", "count"},
-    {FAST_ROW, "a", NULL}, {FAST_ROW, "b", NULL},
+    {FAST_ROW, "a", NULL}, {FAST_ROW, "b", NULL}, {FAST_WATCH, VARS, NULL}, {FAST_WATCH, K, NULL}, {FAST_WATCH, K1, NULL},
 };
 #define PROGRAMS (GENERAL + FR_COUNTOF(fast_programs))
 
@@ -370,6 +376,7 @@ static void read_instants(void) {
             continue;
         }
         move_to(p);
+        for (size_t i = 0; i < FR_COUNTOF(fast); i++) fast_remember(&fast[i], &R.a);
         for (size_t r = 0; r < PROGRAMS; r++)
             if (read_program(r, &instant[p][r], NULL) != FR_OK) fail("a reader of a frozen memory failed", r);
         for (size_t i = 0; i < FR_COUNTOF(fast); i++) {
@@ -439,6 +446,10 @@ static void run_schedules(uint32_t typical[PROGRAMS]) {
         size_t r = pick(PROGRAMS);
         uint32_t from = whole(pick(stores + 1));
         digest d;
+        if (r >= GENERAL && fast[r - GENERAL].kind == FAST_WATCH) {
+            move_to(whole(from - pick(from < 60 ? from + 1 : 60)));
+            fast_remember(&fast[r - GENERAL], &R.a);
+        }
         move_to(from);
         draw_plan(from, typical[r]);
         fr_status status = read_program(r, &d, NULL);

@@ -9,6 +9,7 @@
 #include "doors.h"
 #include "shm/heap.h"
 #include "shm/liveness.h"
+#include "shm/wait.h"
 #include "states.h"
 #include "store/counter.h"
 #include "store/hash.h"
@@ -394,7 +395,9 @@ static fr_status do_acquire(store *st, txn *t, const call *c) {
     lock_request r = {.token = c->w[2], .limit = 1};
     for (size_t i = 3; i < c->n; i++) {
         if (word_is(c->w[i], "QUEUE")) r.queue = true;
+        else if (word_is(c->w[i], "OWNED")) r.owned = true;
         else if (word_is(c->w[i], "SHARED") && i + 1 < c->n) r.shared = true, r.limit = (uint32_t)word_number(c->w[++i]);
+        else if (word_is(c->w[i], "LIMIT") && i + 1 < c->n) r.limit = (uint32_t)word_number(c->w[++i]);
         else if (word_is(c->w[i], "LEASE") && i + 1 < c->n) r.lease_ms = (uint64_t)word_number(c->w[++i]);
     }
     fr_status status = route(c, 1, &k);
@@ -414,7 +417,17 @@ static fr_status do_lease(store *st, txn *t, const call *c) {
     key k;
     bool done;
     fr_status status = route(c, 1, &k);
-    return status == FR_OK ? lock_lease(st, t, &k, c->w[2], (uint64_t)word_number(c->w[3]), &done) : status;
+    if (status != FR_OK) return status;
+    if (word_is(c->w[0], "EXTENDLEASE")) return lock_extend(st, t, &k, c->w[2], word_number(c->w[3]), true, &done);
+    return lock_lease(st, t, &k, c->w[2], (uint64_t)word_number(c->w[3]), &done);
+}
+
+static fr_status do_publish(store *st, txn *t, const call *c) {
+    key k;
+    bool changed;
+    uint64_t version;
+    fr_status status = route(c, 1, &k);
+    return status == FR_OK ? var_publish(st, t, &k, c->w[2], &changed, &version) : status;
 }
 
 /* Which words are keys: first, last (0 = to the end), step; first 0: every stripe, -1: the stripe that word 1 says. */
@@ -437,8 +450,9 @@ static const verb verbs[] = {
     {"TRASH", do_trash, -1, 0, 1},  {"UPDATE", do_update, 1, 1, 1}, {"ROWS", do_rows, 1, 0, 3},
     {"TAKE", do_take, 1, 1, 1},     {"CLEAR", do_clear, 0, 0, 1},
     {"ROWPUT", do_rowput, 1, 1, 1}, {"ROWADD", do_rowadd, 1, 1, 1},
-    {"TRASH", do_trash, -1, 0, 1},  {"ACQUIRE", do_acquire, 1, 1, 1}, {"RELEASE", do_let_go, 1, 1, 1},
-    {"FORCE", do_let_go, 1, 1, 1},  {"QUIT", do_let_go, 1, 1, 1},   {"LEASE", do_lease, 1, 1, 1},
+    {"ACQUIRE", do_acquire, 1, 1, 1}, {"RELEASE", do_let_go, 1, 1, 1}, {"FORCE", do_let_go, 1, 1, 1},
+    {"QUIT", do_let_go, 1, 1, 1},   {"LEASE", do_lease, 1, 1, 1},   {"EXTENDLEASE", do_lease, 1, 1, 1},
+    {"PUBLISH", do_publish, 1, 1, 1},
 };
 
 static const verb *verb_of(span w) {
@@ -608,6 +622,16 @@ static fr_status leave(actor *a) {
     return FR_OK;
 }
 
+/* What a sleeper leaves at its key's notify entry, or, BELL, an event loop's thread. */
+static fr_status mark(actor *a, const span *w) {
+    key k;
+    fr_status status = key_route(a->st, a->db, w[1], &k, &a->err);
+    if (status != FR_OK) return status;
+    if (word_is(w[0], "BELL")) wait_mark_doorbell(a->s, k.hash);
+    else wait_mark(a->s, k.hash);
+    return FR_OK;
+}
+
 /* --- dispatch --------------------------------------------------------------------------------------------------------- */
 
 static fr_status around_word(actor *a, const span *w, size_t n, bool *known) {
@@ -628,6 +652,7 @@ static fr_status around_word(actor *a, const span *w, size_t n, bool *known) {
     if (word_is(name, "LEAVE")) return leave(a);
     if (word_is(name, "REGISTER")) return segment_register(a->s, &a->err);
     if (word_is(name, "EXPECT")) return expect(a, w);
+    if (word_is(name, "MARK") || word_is(name, "BELL")) return mark(a, w);
     if (word_is(name, "CADD") || word_is(name, "CADDB") || word_is(name, "CSET") || word_is(name, "CCAS")) return counter_call(a, w, n);
     *known = false;
     return FR_OK;

@@ -8,8 +8,9 @@
  *   INCREX k n low high, APPEND k v, SETRANGE k at v, GETDEL k, DEL k..., DELIF k v, CAS k old new,
  *   EXPIRE k at [NX|XX|GT|LT], PERSIST k, RENAME a b, RENAMENX a b, COPY a b, COPYNX a b, MOVE k db, MSET k v...,
  *   HSET k f v..., HSETNX k f v, HINCR k f n, HINCRF k f x, HDEL k f..., HCAS k f old new, FLUSHDB db, FLUSHALL, SWAPDB a b,
- *   COPEN k n, TRASH stripe limit, ACQUIRE k token [SHARED limit|QUEUE|LEASE ms]..., RELEASE k token, FORCE k, QUIT k token,
- *   LEASE k token ms (locks; the owners are clients, so that no state hangs on who lives), and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
+ *   COPEN k n, TRASH stripe limit, ACQUIRE k token [SHARED|LIMIT n|QUEUE|LEASE ms|OWNED]..., RELEASE k token, FORCE k,
+ *   QUIT k token, LEASE k token ms, EXTENDLEASE k token ms (locks; without OWNED the owners are clients, who do not die), PUBLISH k v,
+ *   and of the mmap door's typed calls ROWPUT row (column n)..., ROWADD row column n
  *   (columns by number), ROWS row column v row column v..., TAKE row, CLEAR table,
  *   UPDATE row [IF column v..] [SET column v..] [ADD column n..] [ELSE column v..] [NX|XX] [PXAT ms]; EXEC a | b | c runs
  *   several in one.
@@ -18,12 +19,13 @@
  *   SYSHDEL name f: the server's own database (fridge.h)
  * Around transactions:   DECLARE name capacity column type..., DROP name, TRECLAIM name, RECLAIM stripe, TRIM stripe, TICK,
  *   FOLD slot, STAT cell n, CADD k n, CADDB k n low high [SATURATE], CSET k n, CCAS k a b, WALL, REGISTER, LEAVE, REAP, GROW,
- *   REPAIR, EXPECT k v
+ *   REPAIR, EXPECT k v, MARK k, BELL k (somebody waits for it: wait.h)
  * Of the harness:        NOW ms, DB n, POLICY n, WAITERS (for every key), FILLQUAD stripe quad left bit, FILLSLABS stripe,
  *   FILLPOOL left, FRAGMENT n, FIELDS k n v, KEYS stripe n v, RANDOM seed n, SHRINK (the file ends soon),
  *   EXTEND (the file is longer than its header says), MISCOUNT stripe (a count of keys is wrong), SETWALL (the wall clock was
  *   stepped), FORGET (a new process, while the old one's slot stays its), GHOST slot n command (somebody else dies in mid-write: before
- *   its n-th store, or with +n before the n-th after its commit)
+ *   its n-th store, or with +n before the n-th after its commit; with a great n he has done it, and died), AS slot command
+ *   (somebody else runs it, and lives)
  */
 #ifndef FRIDGE_TESTS_SCRIPT_H
 #define FRIDGE_TESTS_SCRIPT_H

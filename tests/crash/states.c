@@ -229,6 +229,18 @@ static fr_status haunt(actor *a, const span *w, size_t n) {
     return FR_OK;
 }
 
+/* Words: slot, command: somebody else runs it, and lives. */
+static fr_status as_another(actor *a, const span *w, size_t n) {
+    identity me = *a->s->me;
+    uint64_t *stats = a->s->stats;
+    if (n < 2) return FR_SYNTAX;
+    segment_become(a->s, (uint32_t)word_number(w[0]), 1);
+    fr_status status = script_words(a, w + 1, n - 1);
+    *a->s->me = me;
+    a->s->stats = stats;
+    return status;
+}
+
 /* --- dispatch --------------------------------------------------------------------------------------------------------- */
 
 static fr_status about_the_store(actor *a, const span *w, size_t n, int64_t one, int64_t two, bool *known) {
@@ -246,6 +258,7 @@ static fr_status about_the_store(actor *a, const span *w, size_t n, int64_t one,
     if (word_is(name, "MISCOUNT")) return miscount(a, (uint64_t)one);
     if (word_is(name, "FORGET")) return forget(a);
     if (word_is(name, "GHOST")) return haunt(a, w + 1, n - 1);
+    if (word_is(name, "AS")) return as_another(a, w + 1, n - 1);
     *known = false;
     return FR_OK;
 }

@@ -21,8 +21,8 @@ const state states[] = {
 const unsigned state_count = FR_COUNTOF(states);
 
 #define LEGAL_MAX 256
-#define HEIR 5u   /* slot of who recovers in B; A's processes have lower ones */
-#define SECOND 4u /* in C */
+#define HEIR 7u   /* slot of who recovers in B; A's processes have lower ones */
+#define SECOND 6u /* in C */
 
 /* What there is to be seen of a stage. */
 typedef struct view {
@@ -345,6 +345,7 @@ static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size
     stage_load(&C, &B);
     C.a.now_ms = A.a.now_ms;
     unsigned dead = now.dead | 1u << HEIR;
+    stage_mourn(&C, dead);
     bool ok = read_only(&C, now.reader_at, dead, &at);
     stage_become(&C, SECOND, dead);
     if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead))
@@ -381,6 +382,7 @@ static void crash(void) {
     note_generation();
     stage_load(&B, &A);
     B.a.now_ms = A.a.now_ms;
+    stage_mourn(&B, now.dead);
     if (!read_only(&B, now.reader_at, 0, &seen)) return;
     now.counted = stage_folded(&B);
     bool exact = !stage_committed(&B); /* a fold that is being applied has added and not yet subtracted */
@@ -416,6 +418,7 @@ static void note_legal(void) {
     unsigned dead = stage_dead(&A) & ~(1u << A.s->me->slot);
     stage_load(&C, &A);
     C.a.now_ms = A.a.now_ms;
+    stage_mourn(&C, stage_dead(&A));
     if (look_as_reader(&C, &raw) != FR_OK) return fail(&C, "unreadable at rest:", C.a.err.text);
     if (dead) {
         stage_become(&C, SECOND, dead);

@@ -2,7 +2,7 @@
 #include "mutate.h"
 
 #include "shm/heap.h"
-#include "store/block.h"
+#include "store/owner.h"
 
 /* --- values ------------------------------------------------------------------------------------------------------- */
 
@@ -200,6 +200,32 @@ static void change_block(const image *im, dice *d) {
     change_data(im, d);
 }
 
+static bool has_owners(const image *im, uint64_t w, uint64_t *trailer) {
+    if (!looks_like_slot(im, w) || SLOT_OFF(w) + 128 > im->g.max_size) return false;
+    uint64_t meta = *word_at(im, SLOT_OFF(w) + 8);
+    *trailer = SLOT_OFF(w) + block_body_at(meta) + FR_ALIGN((uint64_t)META_VLEN(meta), 8);
+    return META_KIND(meta) == KIND_STRING && META_FLAGS(meta) & FLAG_OWNER && *trailer + 8 + sizeof(owner) <= im->g.max_size;
+}
+
+/* A lock's or var's trailer: how many hold and wait, the limit, the role; or one of the owners. */
+static void change_owners(const image *im, dice *d) {
+    static const uint64_t odd[] = {0, 1, 2, 3, 255, 256, 257, 0x7fff, 0xffff};
+    uint64_t at = 0, words = (im->g.max_size - im->l.data) / 8, from = dice_next(d) % words, i = 0;
+    while (i < words && !has_owners(im, *word_at(im, im->l.data + (from + i) % words * 8), &at)) i++;
+    if (i == words) return change_data(im, d);
+    uint64_t *head = word_at(im, at), shift = 16 * dice_below(d, 4);
+    owner *o = (owner *)(head + 1);
+    switch (dice_below(d, 7)) {
+    case 0:
+    case 1:
+    case 2: *head = (*head & ~(UINT64_C(0xffff) << shift)) | PICK(d, odd) << shift; break;
+    case 3: o->token_n = (uint8_t)(dice_one_in(d, 2) ? dice_below(d, 256) : TOKEN_MAX + dice_below(d, 3)); break;
+    case 4: o->identity = dice_one_in(d, 3) ? (uint32_t)dice_next(d) : LATCH_WORD(dice_below(d, im->g.slots + 2), dice_below(d, 3)); break;
+    case 5: change(im, d, &((uint64_t *)o)[dice_below(d, sizeof *o / 8)]); break;
+    default: change_meta(word_at(im, at - 8), d);
+    }
+}
+
 /* The head of a page: of a slab, an index segment, a table's descriptor, a spill page. */
 static void change_head(const image *im, dice *d) {
     uint64_t pages = (im->g.max_size - im->l.data) / im->g.page_size,
@@ -250,6 +276,9 @@ void mutate(const image *im, dice *d) {
     case 20:
     case 21:
     case 22: return change_block(im, d);
+    case 23:
+    case 24: return change_owners(im, d);
+    case 25: return change_between(im, d, l->notify, l->access);
     default: return change_data(im, d);
     }
 }

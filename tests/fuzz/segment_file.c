@@ -119,6 +119,8 @@ static unsigned image_count;
 
 #define LONG_NAME "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 static const char populate[] =
+    "ACQUIRE lock t0; ACQUIRE lock t1 QUEUE; ACQUIRE lock t2 QUEUE OWNED; ACQUIRE sem t1 SHARED 3 OWNED; ACQUIRE sem t2 SHARED 3; "
+    "ACQUIRE sem t3 LIMIT 3 QUEUE; ACQUIRE sem t4 SHARED 3 QUEUE LEASE 50; PUBLISH vars {a:1}; DOORBELLS 1; "
     "DECLARE tab 8 count int32 reset int64 note str:8; DECLARE one 32 n int64; DECLARE gone 4 x float64;"
     "SET s1 v; SET s2 v*30; SET s3 v*60; SET s4 v*120; SET s5 v*200; SET run r*900;"
     "SET i1 5; SET i2 77 PXAT 99999; SET e1 x PXAT 10500; SET e2 5 PXAT 10500; SET e3 v*90 PXAT 99999;"
@@ -211,7 +213,7 @@ static void make_images(unsigned at, const geometry *g) {
 /* --- what is done to it ------------------------------------------------------------------------------------------- */
 
 static const char *const names[] = {
-    "s1", "s2", "s3", "s4", "s5", "run", "i1", "i2", "e1", "e2", "e3", "h1", "h2", "t1", "t3", "c1", "c2", "c3", "c4",
+    "lock", "sem", "free", "vars", "s1", "s2", "s3", "s4", "s5", "run", "i1", "i2", "e1", "e2", "e3", "h1", "h2", "t1", "t3", "c1", "c2", "c3", "c4",
     "ext", "tab:a", "tab:b", "tab:" LONG_NAME, "tab:new", "one:a", "one:b", "one:c", "gone:a", "fresh", "k60",
 };
 
@@ -233,7 +235,10 @@ static const char *const commands[] = {
     "TABLE CREATE made CAPACITY 4 COLUMNS a int8 b str:4",
     "TABLE CREATE tab CAPACITY 8 COLUMNS count int32 reset int64 note str:8", "TABLE DROP tab", "TABLE DROP one",
     "SELECT 1", "SELECT 2", "SELECT 0", "MULTI", "EXEC", "DISCARD", "WATCH %s", "INFO", "HGET %s ext",
-    "GETRANGE %s 1000 1299", "TOUCH %s",
+    "GETRANGE %s 1000 1299", "TOUCH %s", "LOCK ACQUIRE %s t0", "LOCK ACQUIRE %s new PX 100", "LOCK RELEASE %s t0",
+    "LOCK RELEASE %s t1", "LOCK FORCE %s", "LOCK INFO %s", "LOCK LIST",
+    "EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 %s t0", "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 %s t0 500 0",
+    "EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 %s t0 500",
 };
 
 static server_facts server = {.query_limit = 1 << 20,
@@ -397,6 +402,9 @@ static void do_housekeeping(store *st, dice *d) {
     static const char *const scripts[] = {
         "TICK",      "RECLAIM 0", "RECLAIM 1",   "TRIM 0",      "TRIM 1",   "TRECLAIM tab",        "TRECLAIM one",
         "FOLD 1",    "FOLD 3",    "TRASH 0 100", "TRASH 1 100", "FLUSHALL", "DECLARE u 32 n int8", "DROP tab",
+        "ACQUIRE lock new QUEUE", "ACQUIRE lock t2 QUEUE OWNED", "ACQUIRE sem t4 SHARED 3 QUEUE LEASE 50", "ACQUIRE free t0", "RELEASE lock t0",
+        "RELEASE sem t1", "RELEASE sem t2", "QUIT lock t1", "FORCE sem", "LEASE lock t0 50", "EXTENDLEASE sem t1 50", "PUBLISH vars {a:1}",
+        "PUBLISH vars {a:2}", "PUBLISH lock {}", "RENAME lock free", "COPY sem free", "EXPIRE lock 50000000000", "APPEND lock x", "DEL sem",
         "CADD c1 4", "CADDB c1 4 0 9 SATURATE", "CSET c2 9", "CCAS c1 3 4", "FILLPOOL 0",  "POLICY 3"};
     actor a = {.s = st->s, .st = st, .now_ms = stepped_ms};
     const char *script =

@@ -322,12 +322,18 @@ static const char *const words[] = {
     "MATCH", "COUNT", "TYPE", "WITHVALUES", "NOVALUES", "REPLACE", "DB", "hash", "string", "text", "CAPACITY",
     "COLUMNS", "int32", "str:8", "float64", "ON", "OFF", "SKIP", "3", "2", "AUTH", "SETNAME", "default", "secret",
     "\r\n", "\n", "a b", "\"q\"", "'", "\xff\xfe", "ASYNC", "SAMPLES", "LIMITS",
+    "LOCK", "ACQUIRE", "RELEASE", "FORCE", "lock", "token", "c3f8721cbb97f72bc19e972846bd7aaf91901658",
+    "a4e8783852e6b949f9ef3a97212805108459a890", "1cac51482acf5858da00f6d685d68f886cd6b6b2",
 };
 static const char *const usual[] = {
     "SET a hello", "SET b 5 EX 100", "GET a", "INCR b", "APPEND a xyz", "MSET a 1 b 2 c 3", "MGET a b c missing",
     "DEL a b", "HSET h f v g 7 count 3", "HGETALL h", "HINCRBY h count 2", "HDEL h f", "HSCAN h 0 COUNT 2",
     "SCAN 0 MATCH * COUNT 3", "KEYS *", "EXPIRE a 10", "TTL a", "PERSIST a", "TYPE h", "RENAME a c",
     "COPY h h2 REPLACE", "SELECT 1", "SELECT 0", "SWAPDB 0 1", "FLUSHDB", "MULTI", "EXEC", "DISCARD", "WATCH a b",
+    "LOCK ACQUIRE lock token", "LOCK ACQUIRE lock other PX 50", "LOCK RELEASE lock token", "LOCK FORCE lock", "LOCK INFO lock",
+    "LOCK LIST", "SET lock token NX PX 100", "EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 lock token",
+    "EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 lock token 500 0",
+    "EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 lock token 9223372036854775807", "EVAL return 0", "SCRIPT EXISTS a b",
     "UNWATCH", "HELLO 3", "HELLO 2", "CLIENT SETNAME me", "CLIENT REPLY OFF", "CLIENT REPLY ON", "CLIENT REPLY SKIP",
     "TABLE CREATE t CAPACITY 4 COLUMNS count int32 note str:8", "TABLE CREATE n CAPACITY 9 COLUMNS v int64",
     "HSET t:a count 5 note hi", "HSET t:b count 1", "HGETALL t:a", "INCR n:x", "TABLE INFO t", "TABLE SCAN t 0",
