@@ -20,7 +20,7 @@
  * LEAVES OUT: segment_grow and registration by the kernel's locks, which need a real file (kill storms), and orders that
  * only several processors show (interleave.c, TSan).
  *
- *     enumerate [--full] [--only text] [--jobs n] [--quick]
+ *     enumerate [--full] [--only text] [--jobs n] [--quick] [--first]      first: ends with the first failure
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -405,6 +405,7 @@ static void try_one(const uint8_t *blank) {
 typedef struct plan {
     const char *only;
     unsigned histories, jobs;
+    bool first; /* the first failure ends it */
 } plan;
 
 static unsigned variants(const plan *p) { return (unsigned)FR_COUNTOF(states) + p->histories; }
@@ -436,6 +437,7 @@ static void work(board *b, const plan *p) {
         alarm(300);
         try_one(blank);
         now.t->done = true;
+        if (p->first && now.t->failed) __atomic_store_n(&b->next, UINT32_MAX / 2, __ATOMIC_RELAXED);
     }
     exit(0);
 }
@@ -501,6 +503,7 @@ static plan parse(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) p.histories = 600;
         else if (strcmp(argv[i], "--quick") == 0) nested = false;
+        else if (strcmp(argv[i], "--first") == 0) p.first = true;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) p.only = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) p.jobs = (unsigned)atoi(argv[++i]);
         else if (strcmp(argv[i], "--histories") == 0 && i + 1 < argc) p.histories = (unsigned)atoi(argv[++i]);
