@@ -107,7 +107,6 @@ COVERED_BY: dict[str, str] = {
     "fridge.c": "tests/test_native.py",
     "hot.c": "tests/test_keys.py",
     "hot_row.c": "tests/test_table.py",
-    "shm/clock.c": "tests/c/test_segment.c",
     "shm/file.c": "tests/c/test_segment.c",
     "shm/format.c": "tests/c/test_segment.c",
     "shm/growth.c": "tests/c/test_segment.c",

@@ -198,7 +198,68 @@ static void a_table_comes_between_route_and_latch(void) {
     close_sound(st);
 }
 
+static void a_key_lives_to_its_last_millisecond(void) {
+    store *st = big_store();
+    stripe_set all;
+    store_all_stripes(st, &all);
+    set(st, "k", "v");
+    CHECK(did(st, (op){.run = do_expire, .name = "k", .at = NOW + 10}, FR_OK));
+    for (uint64_t now = NOW; now < NOW + 20; now++) {
+        op o = {.run = do_find, .name = "k"};
+        CHECK_STATUS(store_read(st, now, &all, run_op, &o, &last_error), FR_OK);
+        CHECK(o.flag == (now < NOW + 10));
+    }
+    close_sound(st);
+}
+/* Two names of which the index sees the same: names are compared. A birthday away with 26 bits of tag and 6 of stripe. */
+static int by_place(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a >> 32, y = *(const uint64_t *)b >> 32;
+    return (x > y) - (x < y);
+}
+static void names_that_share_a_tag_are_two_keys(void) {
+    enum { NAMES = 400000 };
+    store *st = big_store();
+    uint64_t *place = malloc(NAMES * sizeof *place);
+    char name[2][24];
+    key k;
+    for (uint64_t i = 0; i < NAMES; i++) {
+        snprintf(name[0], sizeof name[0], "n%llu", (unsigned long long)i);
+        CHECK_STATUS(key_route(st, 0, text_of(name[0]), &k, &last_error), FR_OK);
+        place[i] = ((uint64_t)INDEX_TAG(k.hash) ^ (uint64_t)k.stripe << 26) << 32 | i;
+    }
+    qsort(place, NAMES, sizeof *place, by_place);
+    unsigned pairs = 0;
+    for (uint64_t i = 1; i < NAMES && pairs < 3; i++) {
+        if (place[i] >> 32 != place[i - 1] >> 32) continue;
+        pairs++;
+        for (uint64_t j = 0; j < 2; j++) {
+            snprintf(name[j], sizeof name[j], "n%u", (uint32_t)place[i - j]);
+            set(st, name[j], name[j]);
+        }
+        CHECK(holds(st, name[0], name[0]) && holds(st, name[1], name[1]));
+        CHECK(did(st, (op){.run = do_del, .name = name[0]}, FR_OK));
+        CHECK(holds(st, name[0], NULL) && holds(st, name[1], name[1]));
+    }
+    CHECK(pairs > 0);
+    free(place);
+    close_sound(st);
+}
+static void absence_has_a_version_that_never_comes_back(void) {
+    store *st = big_store();
+    uint64_t seen[4];
+    for (int i = 0; i < 4; i++) {
+        seen[i] = version_of(st, "k");
+        for (int j = 0; j < i; j++) CHECK(seen[j] != seen[i]);
+        set(st, "k", "v");
+        CHECK(did(st, (op){.run = do_del, .name = "k"}, FR_OK));
+    }
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(a_key_lives_to_its_last_millisecond);
+    RUN(names_that_share_a_tag_are_two_keys);
+    RUN(absence_has_a_version_that_never_comes_back);
     RUN(conditions_of_expire);
     RUN(renames_and_copies);
     RUN(a_renamed_tree_moves_one_block);

@@ -215,7 +215,32 @@ static void a_swap_comes_between_route_and_read(void) {
     close_sound(st);
 }
 
+/* As test_txn.c has it for the general path. */
+static store *ringing;
+static unsigned looks, early;
+static void at_bells(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)n;
+    if (kind != ACCESS_LD8 || addr != &segment_super(ringing->s)->doorbells) return;
+    looks++;
+    for (uint32_t i = 0; i < ringing->s->l.latch_count; i++) early += ld4(&segment_stripe(ringing->s, i)->latch) != 0;
+}
+static void waiters_are_looked_for_after_the_unlock(void) {
+    store *st = ringing = big_store();
+    set(st, "s", "value");
+    key k = route(st, "s");
+    const uint64_t *word = SEG_AT(st->s, st->s->l.notify, uint64_t) + ((uint32_t)k.hash & (st->s->g.notify_words - 1));
+    uint64_t before = *word;
+    segment_super(st->s)->doorbells = 1;
+    fr_hook = at_bells;
+    CHECK_STATUS(quick_set(st, &k, text_of("other")), FR_OK);
+    fr_hook = NULL;
+    CHECK(looks == 1 && early == 0 && *word != before);
+    segment_super(st->s)->doorbells = 0;
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(waiters_are_looked_for_after_the_unlock);
     RUN(agrees_with_the_general_path);
     RUN(refuses_what_is_not_its_case);
     RUN(every_store_of_a_quick_set);

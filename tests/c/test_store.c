@@ -1,6 +1,8 @@
 /* test_store.c - the loops and what they do between attempts: growth of a real file, reclaim, eviction, the OOM answer; and
  * that verify finds what is broken.
  */
+#include <fcntl.h>
+
 #include "store_fixture.h"
 
 static set_options how;
@@ -91,6 +93,66 @@ static void policies(void) {
     }
 }
 
+static fr_status do_open(store *st, txn *t, op *o) { return counter_open(st, t, &o->k, 7, &o->size); }
+
+static void eviction_takes_strings_and_hashes_only(void) {
+    store *st = tiny();
+    schema sc = {.columns = 0};
+    table *tb;
+    bool created;
+    int n;
+    char name[24];
+    CHECK_STATUS(schema_add(&sc, text_of("n"), text_of("int32"), &last_error), FR_OK);
+    CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    for (int i = 0; i < 4; i++) { /* the oldest there are */
+        snprintf(name, sizeof name, "t:%d", i);
+        CHECK_STATUS(try_hset(st, name, "n", text_of("1")), FR_OK);
+        snprintf(name, sizeof name, "counter%d", i);
+        CHECK_STATUS(write_op(st, &(op){.run = do_open, .name = name}), FR_OK);
+    }
+    CHECK_STATUS(fill_up(st, "k", NO_EXPIRY, &n), FR_OOM);
+    segment_super(st->s)->shared_settings[SETTING_POLICY] = 1;
+    for (int i = 0; i < 8 * n; i++) {
+        snprintf(name, sizeof name, "more%d", i);
+        CHECK_STATUS(put(st, name, 40, NO_EXPIRY, NOW + (uint64_t)i * 100000), FR_OK);
+    }
+    CHECK(stat_sum(st->s, STAT_evicted_keys) > (uint64_t)n);
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "t:%d", i);
+        CHECK(exists(st, name));
+        snprintf(name, sizeof name, "counter%d", i);
+        CHECK(exists(st, name));
+    }
+    close_sound(st);
+}
+
+/* The file is cut while a write is in its transaction: it must not be told that it succeeded. */
+static int cut;
+static fr_status put_and_cut(store *st, txn *t, op *o) {
+    fr_status status = do_set(st, t, o);
+    if (cut >= 0 && ftruncate(cut, 0) == 0) cut = -1;
+    return status;
+}
+static void a_write_into_a_lost_file_fails(void) {
+    char path[] = "/dev/shm/fridge-test-store-XXXXXX", file[64];
+    store *st;
+    bool created;
+    CHECK(mkdtemp(path) != NULL);
+    snprintf(file, sizeof file, "%s/segment", path);
+    segment_options o = {.size = 16u << 20, .create = true};
+    CHECK_STATUS(store_open(file, &o, &st, &created, &last_error), FR_OK);
+    cut = open(file, O_RDWR | O_CLOEXEC);
+    int fd = cut;
+    op w = {.run = put_and_cut, .name = "k", .value = text_of("v")};
+    CHECK_STATUS(write_one(st, &w), FR_LOST);
+    close(fd);
+    store_close(st);
+    unlink(file);
+    strcat(file, ".lock");
+    unlink(file);
+    CHECK(rmdir(path) == 0);
+}
+
 static void volatile_policies_spare_keys_that_live_for_ever(void) {
     store *st = tiny();
     int n;
@@ -132,6 +194,8 @@ int main(void) {
     RUN(a_file_grows_to_its_limit);
     RUN(expired_keys_make_room_before_oom);
     RUN(policies);
+    RUN(eviction_takes_strings_and_hashes_only);
+    RUN(a_write_into_a_lost_file_fails);
     RUN(volatile_policies_spare_keys_that_live_for_ever);
     RUN(verify_finds_and_repairs);
     return 0;

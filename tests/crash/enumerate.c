@@ -77,7 +77,7 @@ typedef struct trial {
     unsigned legal_n, reader_at, recovered_at; /* how far readers and recoveries have come */
     uint64_t store, recovery; /* where we are */
     unsigned target;          /* what recovery of this store found */
-    uint64_t counted;         /* the statistics that it must keep */
+    uint64_t began, counted;  /* statistics: before the operation, and what recovery must keep */
 } trial;
 
 static stage A, B, C;
@@ -266,6 +266,7 @@ static void crash(void) {
     if (status != FR_OK) return fail(&B, "recovery failed:", B.a.err.text);
     if (!exact) now.counted = stage_folded(&B);
     if (stage_folded(&B) != now.counted) fail(&B, "recovery lost or doubled statistics", NULL);
+    if (stage_folded(&B) < now.began) fail(&B, "statistics have fallen", NULL);
     if (!settled(&B, now.recovered_at, &found_at)) return;
     if (found_at < seen) fail(&B, "a reader saw what recovery took back", NULL);
     twice(&B);
@@ -371,7 +372,7 @@ static void try_one(const uint8_t *blank) {
     stage_become(&A, 1, 0);
     A.a.now_ms = FIRST_NOW;
     A.a.db = 0;
-    now.store = now.recovery = 0;
+    now.store = now.recovery = now.began = 0;
     now.reader_at = now.recovered_at = 0;
     script_unmet = 0;
     prepare();
@@ -384,6 +385,7 @@ static void try_one(const uint8_t *blank) {
     rewind_to(saved, &me, stats);
     fr_status first = learn();
     rewind_to(saved, &me, stats);
+    now.began = stage_folded(&A);
     fr_status second = run(on_store);
     now.t->refused += first != FR_OK;
     if (now.st == &states[0] && !now.history && script_unmet) fail(&A, "the operation did not do what it should", NULL);
