@@ -1,6 +1,8 @@
 /* test_store.c - the loops and what they do between attempts: growth of a real file, reclaim, the OOM answer; and
  * that verify finds what is broken.
  */
+#include <fcntl.h>
+
 #include "full_store.h"
 
 static void a_file_grows_to_its_limit(void) {
@@ -83,10 +85,38 @@ static void verify_finds_and_repairs(void) {
     store_close(st);
 }
 
+/* The file is cut while a write is in its transaction: it must not be told that it succeeded. */
+static int cut;
+static fr_status put_and_cut(store *st, txn *t, op *o) {
+    fr_status status = do_set(st, t, o);
+    if (cut >= 0 && ftruncate(cut, 0) == 0) cut = -1;
+    return status;
+}
+static void a_write_into_a_lost_file_fails(void) {
+    char path[] = "/dev/shm/fridge-test-store-XXXXXX", file[64];
+    store *st;
+    bool created;
+    CHECK(mkdtemp(path) != NULL);
+    snprintf(file, sizeof file, "%s/segment", path);
+    segment_options o = {.size = 16u << 20, .create = true};
+    CHECK_STATUS(store_open(file, &o, &st, &created, &last_error), FR_OK);
+    cut = open(file, O_RDWR | O_CLOEXEC);
+    int fd = cut;
+    op w = {.run = put_and_cut, .name = "k", .value = text_of("v")};
+    CHECK_STATUS(write_one(st, &w), FR_LOST);
+    close(fd);
+    store_close(st);
+    unlink(file);
+    strcat(file, ".lock");
+    unlink(file);
+    CHECK(rmdir(path) == 0);
+}
+
 int main(void) {
     RUN(a_file_grows_to_its_limit);
     RUN(expired_keys_make_room_before_oom);
     RUN(flushed_keys_are_not_expired);
+    RUN(a_write_into_a_lost_file_fails);
     RUN(verify_finds_and_repairs);
     return 0;
 }
