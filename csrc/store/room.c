@@ -240,6 +240,10 @@ static unsigned take_step(store *st, room *r, uint64_t now_ms, uint64_t deadline
     }
 }
 
+/* Whoever has given back more than this and still has no room gives up: somebody else takes it faster, or the segment is
+ * damaged and what was given back is no key (found by fuzz/segment_file: 20 million accesses for one command). */
+static uint64_t blocks_at_most(segment *s) { return ld8(&segment_super(s)->size) / heap_class_size(s, 0); }
+
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err) {
     if (r->step == ROOM_GROW) {
         bool may = ld8(&segment_super(st->s)->size) < pool_limit(st->s) * st->s->g.page_size; /* maxmemory may be less */
@@ -247,7 +251,9 @@ fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, c
         r->step++;
     }
     for (; r->step < ROOM_NONE; r->step++) {
-        if (take_step(st, r, now_ms, deadline_ms, stripes, err) == 0) continue;
+        unsigned gained = take_step(st, r, now_ms, deadline_ms, stripes, err);
+        r->gained += gained;
+        if (gained == 0 || r->gained > blocks_at_most(st->s)) continue;
         while (r->step != ROOM_TRIM && trim_all(st, now_ms, deadline_ms, err)) {} /* a few pages of each stripe at a time */
         return FR_OK;
     }

@@ -74,6 +74,7 @@ void store_all_stripes(const store *st, stripe_set *set);
  * policy. FR_OK: run the operation again; FR_OOM when nothing is left that may be evicted; FR_LATCHED. */
 typedef struct room {
     unsigned step, rounds;
+    uint64_t gained;      /* what all steps have given back: no segment has more to give than it has blocks */
     uint64_t page;        /* evict.c: where the sweep over the pages goes on */
     uint64_t lacking;     /* pages that the last attempt did not get */
     bool swept, latched;  /* the sweep has begun; it met a latch that a live process holds */

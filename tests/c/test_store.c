@@ -112,11 +112,53 @@ static void a_write_into_a_lost_file_fails(void) {
     CHECK(rmdir(path) == 0);
 }
 
+/* An operation that never gets the room it wants, while somebody brings what can be given back each time. */
+static struct {
+    unsigned runs;
+    char name[24]; /* of a key in another stripe */
+} wish;
+
+static fr_status do_wish(store *st, txn *t, op *o) {
+    (void)t, (void)o;
+    wish.runs++;
+    how = (set_options){.expiry = NOW};
+    op dead = {.run = do_put, .name = wish.name, .value = text_of("v")};
+    stripe_set other;
+    fr_error err;
+    stripe_set_clear(&other);
+    stripe_set_add(&other, 1);
+    CHECK_STATUS(store_write(st, NOW - 1, UINT64_MAX, &other, run_op, &dead, &err), FR_OK);
+    return FR_GROW;
+}
+
+static void room_that_is_never_enough_is_an_answer(void) {
+    store *st = tiny();
+    key k;
+    int i = 0;
+    do {
+        snprintf(wish.name, sizeof wish.name, "dead%d", i++);
+        CHECK_STATUS(key_route(st, 0, text_of(wish.name), &k, &last_error), FR_OK);
+    } while (k.stripe != 1);
+    op o = {.run = do_wish};
+    char mine[24];
+    do {
+        snprintf(mine, sizeof mine, "mine%d", i++);
+        CHECK_STATUS(key_route(st, 0, text_of(mine), &k, &last_error), FR_OK);
+    } while (k.stripe != 0);
+    o.name = mine;
+    wish.runs = 0;
+    CHECK_STATUS(write_one(st, &o), FR_OOM);
+    printf("# asked %u times\n", wish.runs);
+    CHECK(wish.runs > 10 && wish.runs < 2000 && stat_sum(st->s, STAT_oom_refusals) == 1);
+    close_sound(st);
+}
+
 int main(void) {
     RUN(a_file_grows_to_its_limit);
     RUN(expired_keys_make_room_before_oom);
     RUN(flushed_keys_are_not_expired);
     RUN(a_write_into_a_lost_file_fails);
+    RUN(room_that_is_never_enough_is_an_answer);
     RUN(verify_finds_and_repairs);
     return 0;
 }
