@@ -239,7 +239,7 @@ static uint64_t start(const sweep *w) {
 
 static uint64_t next_page(segment *s, uint64_t page) {
     page += s->g.page_size;
-    return page + s->g.page_size > ld8(&segment_super(s)->size) ? s->l.data : page;
+    return page + s->g.page_size > room_size(s) ? s->l.data : page;
 }
 
 static bool any_candidates(const segment *s, enum policy policy) {
@@ -252,7 +252,7 @@ unsigned evict_pages(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, 
     segment *s = st->s;
     sweep w = {.st = st, .now_ms = now_ms, .deadline_ms = deadline_ms, .policy = policy_of(s), .err = err};
     if (w.policy == POLICY_NONE || !any_candidates(s, w.policy)) return 0;
-    uint64_t pages = ld8(&segment_super(s)->size) / s->g.page_size, slabs = 0, used = ld8(&segment_super(s)->pool_used);
+    uint64_t pages = room_size(s) / s->g.page_size, slabs = 0, used = ld8(&segment_super(s)->pool_used);
     uint64_t data = s->l.data / s->g.page_size, limit = pool_limit(s), wanted = r->lacking;
     if (data + used > limit) wanted += data + used - limit; /* maxmemory was set to less than what there is */
     if (!r->swept) r->page = start(&w);

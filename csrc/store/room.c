@@ -242,7 +242,7 @@ static unsigned take_step(store *st, room *r, uint64_t now_ms, uint64_t deadline
 
 /* Whoever has given back more than this and still has no room gives up: somebody else takes it faster, or the segment is
  * damaged and what was given back is no key (found by fuzz/segment_file: 20 million accesses for one command). */
-static uint64_t blocks_at_most(segment *s) { return ld8(&segment_super(s)->size) / heap_class_size(s, 0); }
+static uint64_t blocks_at_most(segment *s) { return room_size(s) / heap_class_size(s, 0); }
 
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err) {
     if (r->step == ROOM_GROW) {

@@ -13,6 +13,12 @@ static inline uint64_t room_space(const segment *s, uint32_t space) {
     return space < s->g.spaces ? ld8(SEG_AT(s, s->l.spaces, uint64_t) + space) : 0;
 }
 
+/* room_size: how long the segment is; a damaged header may say anything. */
+static inline uint64_t room_size(segment *s) {
+    uint64_t size = ld8(&segment_super(s)->size);
+    return size < s->g.max_size ? size : s->g.max_size;
+}
+
 static inline span room_name(const txn *t, const head *h) {
     return (span){SEG_AT(t->s, h->off + block_name_at(h->meta), const char), META_KLEN(h->meta)};
 }

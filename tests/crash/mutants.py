@@ -126,6 +126,14 @@ def mutated(mutant: Mutant, tree: Path) -> dict[str, str]:
 # --- building --------------------------------------------------------------------------------------------------------
 
 
+def expand(text: str, cmake: str) -> str:
+    """Return text with ${variables} as the set() and list(REMOVE_ITEM) before it have left them."""
+    for name, words in re.findall(r"set\((\w+) ([^)]*)\)", cmake):
+        removed = [word for item in re.findall(rf"list\(REMOVE_ITEM {name} ([^)]*)\)", cmake) for word in item.split()]
+        text = text.replace(f"${{{name}}}", ";".join(word for word in words.split() if word not in removed))
+    return text
+
+
 def sources(tree: Path, program: str) -> tuple[list[str], list[str]]:
     """Return what a program (c/test_X, crash/X, fuzz/X) is made of, and the linker options it needs."""
     folder, _, name = program.partition("/")
@@ -136,10 +144,11 @@ def sources(tree: Path, program: str) -> tuple[list[str], list[str]]:
         shared = [f"tests/crash/{path.name}" for path in sorted((tree / "tests/crash").glob("*.c"))
                   if not starts.search(path.read_text())]
     elif folder == "fuzz":
-        call = re.search(rf"fuzz_program\({name} \"?([^ \"]+)\"?((?: |\n)[^)]*)\)", (tree / "csrc/tests.cmake").read_text())
+        cmake = (tree / "csrc/tests.cmake").read_text()
+        call = re.search(rf"fuzz_program\({name} \"?([^ \"]+)\"?((?: |\n)[^)]*)\)", cmake)
         if not call:
             raise TableError(f"csrc/tests.cmake does not build {program}")
-        shared = [f"tests/{file}" for file in call[1].split(";")]
+        shared = [f"tests/{file}" for file in expand(call[1], cmake[: call.start()]).split(";")]
         options = [f"-Wl,--wrap={function}" for function in call[2].split()]
     layers = ["shm/*.c", "store/*.c"]
     if folder != "c" or re.search('#include "(wire/|fridge|hot)', (tree / main).read_text()):
