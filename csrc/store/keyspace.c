@@ -347,9 +347,8 @@ fr_status key_unlink(store *st, txn *t, const key *k, const found *f) {
 fr_status key_delete(store *st, txn *t, const key *k, bool *existed) {
     found f;
     fr_status status = key_write_begin(st, t, k, &f);
-    *existed = f.exists;
-    if (status != FR_OK || !f.exists) return status;
-    return key_unlink(st, t, k, &f);
+    *existed = status == FR_OK && f.exists; /* what failed may have found nothing out */
+    return *existed ? key_unlink(st, t, k, &f) : status;
 }
 
 static bool expire_allowed(uint64_t present, uint64_t at, unsigned conditions) {
