@@ -254,7 +254,10 @@ fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, c
         unsigned gained = take_step(st, r, now_ms, deadline_ms, stripes, err);
         r->gained += gained;
         if (gained == 0 || r->gained > blocks_at_most(st->s)) continue;
-        while (r->step != ROOM_TRIM && trim_all(st, now_ms, deadline_ms, err)) {} /* a few pages of each stripe at a time */
+        while (r->step != ROOM_TRIM && gained && r->gained <= blocks_at_most(st->s)) { /* a few pages of each stripe at a time */
+            gained = trim_all(st, now_ms, deadline_ms, err);
+            r->gained += gained;
+        }
         return FR_OK;
     }
     err->text[0] = 0;
