@@ -16,14 +16,16 @@ CTEST  := $(BIN)/ctest
 # ThreadSanitizer of older compilers cannot live with much address randomisation.
 NOASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
+MEMCHECK := valgrind -q --error-exitcode=87 --child-silent-after-fork=yes
+
 C_FILES := $(shell find csrc -name '*.[ch]' -o -name '*.def' -o -name '*.cmake' -o -name CMakeLists.txt 2>/dev/null)
 SERVER  := $(VENV)/.server-installed
 TESTS   := $(VENV)/.tests-installed
 PEERS   := $(VENV)/.peers-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types test-c test-py bench bench-peers bench-crash plots asan tsan fuzz proof docs docs-check \
-        packages clean
+.PHONY: help serve test lint types test-c test-asan test-py bench bench-peers bench-crash plots asan tsan valgrind mutants fuzz \
+        proof docs docs-check packages clean
 
 help: ## this list
 	@echo 'fridge: shared state for the processes of one host'
@@ -45,6 +47,7 @@ test: packages $(TESTS) ## lint, types, generated tables, C tests, pytest; insta
 	@$(MAKE) --no-print-directory types
 	@$(MAKE) --no-print-directory docs-check
 	@$(MAKE) --no-print-directory test-c
+	@$(MAKE) --no-print-directory test-asan
 	@$(MAKE) --no-print-directory test-py
 
 lint: $(TESTS) ## ruff, and compiler warnings of the extension as errors
@@ -62,11 +65,28 @@ test-c: $(TESTS) ## the C tests and the crash tests
 test-py: $(TESTS) ## pytest; its summary is the last line
 	$(BIN)/pytest $(ARGS)
 
-asan: $(TESTS) ## the C tests under AddressSanitizer and UBSan
+test-asan: $(TESTS) ## a part of pytest under AddressSanitizer and UBSan; asan is all of it
+	tests/sanitized.sh $(VENV) build/asan-python -q tests/test_keys.py tests/test_hashes.py tests/test_table.py tests/test_counter.py
+
+asan: $(TESTS) ## C tests and pytest under AddressSanitizer and UBSan
 	$(call c_tests,asan,-DFRIDGE_VARIANT=asan,)
+	tests/sanitized.sh $(VENV) build/asan-python --timeout=900 $(ARGS)
 
 tsan: $(TESTS) ## the C tests under ThreadSanitizer
 	$(call c_tests,tsan,-DFRIDGE_VARIANT=tsan,$(NOASLR))
+
+valgrind: $(TESTS) ## three C tests and a Python script under memcheck (needs valgrind)
+	@$(CMAKE) -S csrc -B build/valgrind -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DFRIDGE_TESTS=ON \
+	    --log-level=WARNING
+	@$(CMAKE) --build build/valgrind -j $(JOBS) --target c_test_txn c_test_store c_test_resp -- --quiet
+	@for t in test_txn test_store test_resp; do $(MEMCHECK) --leak-check=full build/valgrind/c/$$t || exit 1; done
+	PYTHONMALLOC=malloc valgrind --fullpath-after= --log-file=build/valgrind/python.log $(PY) tests/memcheck.py
+	@# The interpreter has findings of its own, even with an empty script: what counts is whether a stack has code of ours.
+	@if grep -E '/csrc/|libfridge|_hot\.|_fridge\.' build/valgrind/python.log; then exit 1; fi
+	@grep 'ERROR SUMMARY' build/valgrind/python.log
+
+mutants: $(TESTS) ## seeded bugs, each of which a named C test must find
+	$(PY) tests/crash/mutants.py --jobs $(JOBS) $(ARGS)
 
 fuzz: $(TESTS) ## libFuzzer on the RESP session, FUZZ_SECONDS=60 (needs clang); test-c runs the other fuzzers
 	$(CMAKE) -S csrc -B build/fuzz -G Ninja -DFRIDGE_TESTS=ON -DFRIDGE_VARIANT=fuzz -DCMAKE_C_COMPILER=clang \
@@ -76,7 +96,7 @@ fuzz: $(TESTS) ## libFuzzer on the RESP session, FUZZ_SECONDS=60 (needs clang); 
 	build/fuzz/fuzz_session -max_total_time=$${FUZZ_SECONDS:-60} -max_len=20000 -print_final_stats=1 build/fuzz/corpus
 
 proof: packages $(TESTS) ## everything, in its long version: hours of crash enumeration, sanitizers, fuzzing
-	@FRIDGE_PROOF=1 $(MAKE) --no-print-directory test-c asan tsan
+	@FRIDGE_PROOF=1 $(MAKE) --no-print-directory test-c mutants asan tsan
 	FRIDGE_PROOF=1 $(BIN)/pytest --timeout=0 $(ARGS)
 
 bench: packages $(TESTS) ## the speed table of the README, measured here; writes it into README.md

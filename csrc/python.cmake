@@ -9,6 +9,11 @@ string(REPLACE " " ";" python_facts "${python_facts}")
 list(GET python_facts 0 python_gil_disabled)
 list(GET python_facts 1 python_suffix)
 
+if(FRIDGE_VARIANT STREQUAL "asan") # for `make asan`; the interpreter preloads libasan
+    target_compile_options(fridge_options INTERFACE ${asan_flags})
+    target_link_options(fridge_options INTERFACE ${asan_flags})
+endif()
+
 add_library(fridge SHARED ${engine_sources})
 target_link_libraries(fridge PRIVATE fridge_options)
 target_link_options(fridge PRIVATE -Wl,-z,defs)

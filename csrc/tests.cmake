@@ -7,7 +7,6 @@
 enable_testing()
 set(tests_dir ${CMAKE_CURRENT_SOURCE_DIR}/../tests)
 
-set(asan_flags -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined)
 set(variant_flags "")
 if(FRIDGE_VARIANT STREQUAL "asan")
     set(variant_flags ${asan_flags})

@@ -380,9 +380,13 @@ size_t block_image(const draft *d, char *to) {
     return draft_bytes(d, meta, vlen);
 }
 
+/* The head was believed when it was found. In a damaged segment the block may have been given to somebody since then, even
+ * by this transaction: bounds are looked at again. */
 static fr_status release_extents(txn *t, uint64_t body) {
-    uint64_t count = txn_ld(t, body);
-    for (uint64_t i = 1; i <= count && i <= EXTENTS_MAX; i++) {
+    uint64_t count = segment_holds(t->s, body, 8) ? txn_ld(t, body) : UINT64_MAX;
+    if (FR_UNLIKELY(count > EXTENTS_MAX || !segment_holds(t->s, body, 8 + 8 * count)))
+        return txn_fail(t, FR_DAMAGED, "the list of extents at %llu is none", (unsigned long long)body);
+    for (uint64_t i = 1; i <= count; i++) {
         uint64_t word = txn_ld(t, body + 8 * i);
         fr_status status = pool_give(t, (word & UINT64_C(0xffffffff)) << 4, word >> 32);
         if (status != FR_OK) return status;

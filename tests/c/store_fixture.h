@@ -107,7 +107,7 @@ static inline fr_status keep_value(txn *t, op *o) {
     }
     span s = value_text(&o->v, digits);
     o->text_n = s.n < sizeof o->text ? s.n : 0;
-    memcpy(o->text, s.p, o->text_n);
+    if (o->text_n) memcpy(o->text, s.p, o->text_n);
     return FR_OK;
 }
 

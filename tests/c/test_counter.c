@@ -437,7 +437,33 @@ static void a_crowd_is_all_or_nothing(void) {
     CHECK(nothing > 10 && all > 10);
 }
 
+/* Somebody adds at the last moment before the first store of an add. */
+static uint64_t raced_cell;
+static void add_before(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    int64_t out;
+    (void)addr, (void)n;
+    if (kind == ACCESS_LD8) return;
+    fr_hook = NULL;
+    CHECK_STATUS(counter_add(((store *)ctx)->s, raced_cell, 10, &out), FR_OK);
+}
+static void an_add_between_look_and_swap_is_kept(void) {
+    store *st = big_store();
+    int64_t out, now;
+    op o = {.run = do_open, .name = "c"};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    raced_cell = o.size;
+    CHECK_STATUS(counter_get(st->s, raced_cell, &now), FR_OK);
+    fr_hook = add_before, fr_hook_ctx = st;
+    CHECK_STATUS(counter_add(st->s, raced_cell, 1, &out), FR_OK);
+    fr_hook = NULL;
+    CHECK(out == now + 11);
+    CHECK_STATUS(counter_get(st->s, raced_cell, &out), FR_OK);
+    CHECK(out == now + 11);
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(an_add_between_look_and_swap_is_kept);
     RUN(one_number_behind_both_ways);
     RUN(a_string_becomes_a_counter);
     RUN(deleted_and_revived_at_the_same_address);

@@ -2,6 +2,7 @@
  * when nothing is left that may go.
  */
 #include "full_store.h"
+#include "store/lock.h"
 
 static void policies(void) {
     for (uint64_t policy = 1; policy <= 3; policy++) {
@@ -22,6 +23,64 @@ static void policies(void) {
         CHECK(policy != 3 || still < n / 2); /* volatile-ttl: the nearest expiry goes first */
         close_sound(st);
     }
+}
+
+static fr_status do_open(store *st, txn *t, op *o) { return counter_open(st, t, &o->k, 7, &o->size); }
+
+static fr_status do_lock(store *st, txn *t, op *o) {
+    lock_request r = {.token = text_of("me"), .limit = 1, .owned = true};
+    lock_state state;
+    return lock_acquire(st, t, &o->k, &r, &state);
+}
+/* In the server's own database. */
+static fr_status do_set_system(store *st, txn *t, op *o) {
+    fr_status status = key_route(st, DB_SYSTEM, text_of(o->name), &o->k, t->err);
+    return status == FR_OK ? do_set(st, t, o) : status;
+}
+static fr_status do_find_system(store *st, txn *t, op *o) {
+    fr_status status = key_route(st, DB_SYSTEM, text_of(o->name), &o->k, t->err);
+    return status == FR_OK ? do_find(st, t, o) : status;
+}
+
+static void eviction_takes_strings_and_hashes_only(void) {
+    store *st = tiny();
+    schema sc = {.columns = 0};
+    table *tb;
+    bool created;
+    int n;
+    char name[24];
+    CHECK_STATUS(schema_add(&sc, text_of("n"), text_of("int32"), &last_error), FR_OK);
+    CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    for (int i = 0; i < 4; i++) { /* the oldest there are */
+        snprintf(name, sizeof name, "t:%d", i);
+        CHECK_STATUS(try_hset(st, name, "n", text_of("1")), FR_OK);
+        snprintf(name, sizeof name, "counter%d", i);
+        CHECK_STATUS(write_op(st, &(op){.run = do_open, .name = name}), FR_OK);
+        snprintf(name, sizeof name, "lock%d", i);
+        CHECK_STATUS(write_op(st, &(op){.run = do_lock, .name = name}), FR_OK);
+        snprintf(name, sizeof name, "setting%d", i);
+        CHECK_STATUS(write_op(st, &(op){.run = do_set_system, .name = name, .value = text_of("v")}), FR_OK);
+    }
+    CHECK_STATUS(fill_up(st, "k", NO_EXPIRY, &n), FR_OOM);
+    segment_super(st->s)->shared_settings[SETTING_POLICY] = 1;
+    for (int i = 0; i < 8 * n; i++) {
+        snprintf(name, sizeof name, "more%d", i);
+        CHECK_STATUS(put(st, name, 40, NO_EXPIRY, NOW + (uint64_t)i * 100000), FR_OK);
+    }
+    CHECK(stat_sum(st->s, STAT_evicted_keys) > (uint64_t)n);
+    for (int i = 0; i < 4; i++) {
+        snprintf(name, sizeof name, "t:%d", i);
+        CHECK(exists(st, name));
+        snprintf(name, sizeof name, "counter%d", i);
+        CHECK(exists(st, name));
+        snprintf(name, sizeof name, "lock%d", i);
+        CHECK(exists(st, name));
+        snprintf(name, sizeof name, "setting%d", i);
+        op o = {.run = do_find_system, .name = name};
+        CHECK_STATUS(read_op(st, &o), FR_OK);
+        CHECK(o.flag);
+    }
+    close_sound(st);
 }
 
 static void volatile_policies_spare_keys_that_live_for_ever(void) {
@@ -128,6 +187,36 @@ static void more_than_the_segment_costs_nobody_anything(void) {
     close_sound(st);
 }
 
+/* A value that holds, where a page begins, what the block of a key that lives for ever would begin with if it could expire:
+ * the sweep comes to each page. */
+static void bytes_that_look_like_a_block_are_none(void) {
+    enum { PAGE = 4096, PAGES = 16, BODY = 32 };
+    static char bytes[PAGE * PAGES];
+    geometry g = layout_default(16u << 20);
+    store *st = store_with(&g);
+    uint64_t meta = META_MAKE(KIND_STRING, FLAG_EXPIRY, 6, 8, segment_super(st->s)->db[0]), head[] = {2, meta, NOW + 100000};
+    char name[24];
+    segment_become(st->s, 1, 1);
+    CHECK(g.page_size == PAGE);
+    for (int page = 1; page < PAGES; page++) {
+        char *at = bytes + page * PAGE - BODY;
+        memcpy(at, head, sizeof head);
+        memcpy(at + block_name_at(meta), "victim", 6);
+    }
+    how = (set_options){0};
+    CHECK_STATUS(put(st, "victim", 8, NO_EXPIRY, NOW), FR_OK);
+    CHECK_STATUS(write_op(st, &(op){.run = do_put, .name = "forger", .value = {bytes, sizeof bytes - BODY}}), FR_OK);
+    fr_status status = FR_OK;
+    for (int i = 0; status == FR_OK; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        status = put(st, name, 1000, i % 100 ? NO_EXPIRY : NOW + 100000, NOW);
+    }
+    set_policy(st, 2);
+    CHECK_STATUS(put(st, "large", 60000, NO_EXPIRY, NOW), FR_OOM); /* once round, for nothing */
+    CHECK(stat_sum(st->s, STAT_evicted_keys) > 10 && exists(st, "forger") && exists(st, "victim"));
+    close_sound(st);
+}
+
 static uint64_t bytes_used(store *st) {
     uint64_t used, size;
     heap_usage(st->s, &used, &size);
@@ -166,6 +255,8 @@ static void maxmemory_is_a_limit_below_the_segment(void) {
 
 int main(void) {
     RUN(policies);
+    RUN(eviction_takes_strings_and_hashes_only);
+    RUN(bytes_that_look_like_a_block_are_none);
     RUN(volatile_policies_spare_keys_that_live_for_ever);
     RUN(large_values_push_out_small_ones);
     RUN(volatile_keys_go_to_the_last_before_oom);

@@ -146,10 +146,49 @@ static void an_empty_pool_asks_for_growth(void) {
     close_sound(st);
 }
 
+static void fill_pool(txn *t) {
+    uint64_t off, got;
+    while (pool_take_some(t, 1u << 20, &off, &got) == FR_OK) {}
+}
+
+static void a_page_freed_is_not_taken_again_before_commit(void) {
+    store *st = fresh();
+    txn t;
+    uint64_t page, off, got;
+    begin(st, &t);
+    CHECK_STATUS(pool_take(&t, 1, &page), FR_OK);
+    fill_pool(&t);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    begin(st, &t);
+    CHECK_STATUS(pool_give(&t, page, 1), FR_OK);
+    while (pool_take_some(&t, 1, &off, &got) == FR_OK) CHECK(off != page); /* a few are kept for journals */
+    txn_abort(&t);
+    begin(st, &t);
+    CHECK_STATUS(pool_give(&t, page, 1), FR_OK);
+    uint64_t before = *SEG_AT(st->s, page, uint64_t);
+    uint64_t records = 1, at = st->s->l.poolmap; /* one page more than what the journal finds, if not that one */
+    for (uint64_t p = st->s->l.data; p < segment_super(st->s)->size; p += st->s->g.page_size)
+        if (!pool_in_use(st->s, p)) records += (st->s->g.page_size - 16) / sizeof(record);
+    while (t.n < records) txn_put(&t, at, txn_ld(&t, at));
+    CHECK_STATUS(txn_commit(&t), FR_GROW);
+    CHECK(*SEG_AT(st->s, page, uint64_t) == before); /* nor has a journal that spilled been there */
+    begin(st, &t);
+    CHECK_STATUS(pool_give(&t, page, 1), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    begin(st, &t);
+    bool again = false;
+    while (!again && pool_take_some(&t, 1, &off, &got) == FR_OK) again = off == page;
+    CHECK(again);
+    txn_abort(&t);
+    txn_end(&t);
+    store_close(st);
+}
+
 int main(void) {
     RUN(every_length_has_its_class);
     RUN(blocks_never_overlap);
     RUN(a_block_freed_is_not_taken_again_before_commit);
+    RUN(a_page_freed_is_not_taken_again_before_commit);
     RUN(an_abort_leaves_nothing);
     RUN(trimming_gives_free_pages_back);
     RUN(an_empty_pool_asks_for_growth);

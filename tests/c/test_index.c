@@ -154,6 +154,83 @@ static void readers_find_keys_while_a_directory_moves(void) {
     close_sound(st);
 }
 
+/* The same when a directory moves between a reader's look at the root and its look into the directory, and the page that it
+ * was in has been given to somebody's value since: one that sends the reader to a leaf that is not the key's. */
+static struct {
+    store *st;
+    stripe *home;
+    const char *name; /* of the key that is set in between */
+    uint32_t entry;   /* the reader's, in the directory */
+    unsigned step, moves, overwritten;
+} mover;
+
+static char *name_in(store *st, uint32_t number, const char *prefix, unsigned *n) {
+    static char name[24];
+    key k;
+    do {
+        snprintf(name, sizeof name, "%s%u", prefix, (*n)++);
+        CHECK_STATUS(key_route(st, 0, text_of(name), &k, &last_error), FR_OK);
+    } while (k.stripe != number);
+    return name;
+}
+
+/* Fills pages with values that are a forged directory, until the one at dir is among them. */
+static void overwrite(store *st, uint64_t dir) {
+    uint64_t value[56], forged = *SEG_AT(st->s, dir + 8 * (mover.entry ^ 1), uint64_t);
+    for (size_t i = 0; i < FR_COUNTOF(value); i++) value[i] = forged;
+    unsigned n = 0;
+    for (int i = 0; i < 4000 && *SEG_AT(st->s, dir + 8 * mover.entry, uint64_t) != forged; i++) {
+        op o = {.run = do_set, .name = name_in(st, 1, "fill", &n), .value = {(const char *)value, sizeof value}};
+        CHECK_STATUS(write_one(st, &o), FR_OK);
+    }
+    mover.overwritten += *SEG_AT(st->s, dir + 8 * mover.entry, uint64_t) == forged;
+}
+
+static void move_behind_the_root(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)n;
+    if (kind != ACCESS_LD8 || (mover.step == 0 && addr != &mover.home->root)) return;
+    if (mover.step++ == 0) return; /* the root itself is still to be loaded */
+    fr_hook = NULL;
+    uint64_t before = mover.home->root;
+    CHECK_STATUS(write_one(mover.st, &(op){.run = do_set, .name = mover.name, .value = text_of("v")}), FR_OK);
+    if (((before ^ mover.home->root) & UINT32_MAX) == 0) return;
+    mover.moves++;
+    overwrite(mover.st, (before & UINT32_MAX) << 4);
+}
+
+static void a_reader_of_a_directory_that_has_moved_starts_over(void) {
+    geometry g = layout_test();
+    g.max_size = 4u << 20;
+    mover.moves = mover.overwritten = 0;
+    for (int round = 0; round < 4; round++) {
+        store *st = store_with(&g);
+        unsigned n = 0, names = 0;
+        char steady[24];
+        key k;
+        do {
+            strcpy(steady, name_in(st, 0, "steady", &names));
+            CHECK_STATUS(key_route(st, 0, text_of(steady), &k, &last_error), FR_OK);
+            mover.entry = INDEX_TAG(k.hash) >> INDEX_PLACE_BITS & 63;
+        } while (mover.entry < 10 || mover.entry > 50); /* not where a value's block has its head */
+        set(st, steady);
+        mover.st = st;
+        mover.home = segment_stripe(st->s, 0);
+        for (unsigned i = 0; i < 4000 && depth_of(st, 0) < 7; i++) {
+            mover.name = name_in(st, 0, "k", &n);
+            mover.step = depth_of(st, 0) == 6 ? 0 : 2;
+            if (mover.step) {
+                CHECK_STATUS(write_one(st, &(op){.run = do_set, .name = mover.name, .value = text_of("v")}), FR_OK);
+                continue;
+            }
+            fr_hook = move_behind_the_root;
+            CHECK(exists(st, steady));
+            fr_hook = NULL;
+        }
+        close_sound(st);
+    }
+    CHECK(mover.moves == 4 && mover.overwritten >= 3);
+}
+
 static void look_at_field(store *st, void *ctx) {
     present *p = ctx;
     op o = {.run = do_hget, .name = "h", .field = text_of(p->name)};
@@ -210,6 +287,7 @@ int main(void) {
     RUN(equal_tags_are_refused_at_last);
     RUN(readers_find_keys_while_a_segment_splits);
     RUN(readers_find_keys_while_a_directory_moves);
+    RUN(a_reader_of_a_directory_that_has_moved_starts_over);
     RUN(readers_find_fields_while_a_tree_grows);
     RUN(what_a_split_leaves_behind_is_no_key);
     return 0;

@@ -198,7 +198,88 @@ static void a_table_comes_between_route_and_latch(void) {
     close_sound(st);
 }
 
+static void a_key_lives_to_its_last_millisecond(void) {
+    store *st = big_store();
+    stripe_set all;
+    store_all_stripes(st, &all);
+    set(st, "k", "v");
+    CHECK(did(st, (op){.run = do_expire, .name = "k", .at = NOW + 10}, FR_OK));
+    for (uint64_t now = NOW; now < NOW + 20; now++) {
+        op o = {.run = do_find, .name = "k"};
+        CHECK_STATUS(store_read(st, now, &all, run_op, &o, &last_error), FR_OK);
+        CHECK(o.flag == (now < NOW + 10));
+    }
+    close_sound(st);
+}
+/* Two names of which the index sees the same: names are compared. A birthday away with 26 bits of tag and 6 of stripe. */
+static int by_place(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a >> 32, y = *(const uint64_t *)b >> 32;
+    return (x > y) - (x < y);
+}
+static void names_that_share_a_tag_are_two_keys(void) {
+    enum { NAMES = 400000 };
+    store *st = big_store();
+    uint64_t *place = malloc(NAMES * sizeof *place);
+    char name[2][24];
+    key k;
+    for (uint64_t i = 0; i < NAMES; i++) {
+        snprintf(name[0], sizeof name[0], "n%llu", (unsigned long long)i);
+        CHECK_STATUS(key_route(st, 0, text_of(name[0]), &k, &last_error), FR_OK);
+        place[i] = ((uint64_t)INDEX_TAG(k.hash) ^ (uint64_t)k.stripe << 26) << 32 | i;
+    }
+    qsort(place, NAMES, sizeof *place, by_place);
+    unsigned pairs = 0;
+    for (uint64_t i = 1; i < NAMES && pairs < 3; i++) {
+        if (place[i] >> 32 != place[i - 1] >> 32) continue;
+        pairs++;
+        for (uint64_t j = 0; j < 2; j++) {
+            snprintf(name[j], sizeof name[j], "n%u", (uint32_t)place[i - j]);
+            set(st, name[j], name[j]);
+        }
+        CHECK(holds(st, name[0], name[0]) && holds(st, name[1], name[1]));
+        CHECK(did(st, (op){.run = do_del, .name = name[0]}, FR_OK));
+        CHECK(holds(st, name[0], NULL) && holds(st, name[1], name[1]));
+    }
+    CHECK(pairs > 0);
+    free(place);
+    close_sound(st);
+}
+static void absence_has_a_version_that_never_comes_back(void) {
+    store *st = big_store();
+    uint64_t seen[4];
+    for (int i = 0; i < 4; i++) {
+        seen[i] = version_of(st, "k");
+        for (int j = 0; j < i; j++) CHECK(seen[j] != seen[i]);
+        set(st, "k", "v");
+        CHECK(did(st, (op){.run = do_del, .name = "k"}, FR_OK));
+    }
+    close_sound(st);
+}
+
+static fr_status do_version(store *st, txn *t, op *o) { return key_version(st, t, &o->k, &o->size, &o->flag); }
+static uint64_t version_at(store *st, uint64_t now) {
+    op o = {.run = do_version, .name = "k"};
+    CHECK_STATUS(store_read(st, now, NULL, run_op, &o, &last_error), FR_OK);
+    CHECK(o.flag == (now < NOW + 10));
+    return o.size;
+}
+static void an_expired_key_has_another_version(void) {
+    store *st = big_store();
+    set(st, "k", "v");
+    CHECK(did(st, (op){.run = do_expire, .name = "k", .at = NOW + 10}, FR_OK));
+    uint64_t alive = version_at(st, NOW), expired = version_at(st, NOW + 10);
+    CHECK(alive == version_at(st, NOW + 9) && expired != alive);
+    while (store_tick(st, NOW + 10, 1000)) {}
+    uint64_t reclaimed = version_at(st, NOW + 10);
+    CHECK(reclaimed != alive);
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(a_key_lives_to_its_last_millisecond);
+    RUN(names_that_share_a_tag_are_two_keys);
+    RUN(absence_has_a_version_that_never_comes_back);
+    RUN(an_expired_key_has_another_version);
     RUN(conditions_of_expire);
     RUN(renames_and_copies);
     RUN(a_renamed_tree_moves_one_block);

@@ -146,6 +146,20 @@ static void the_dead_hold_nothing(void) {
     close_sound(st);
 }
 
+static void one_of_several_holders_is_enough(void) {
+    store *st = fresh();
+    as(st, 2);
+    CHECK(take(st, "dead", true, 2, true, 0).outcome == LOCK_GRANTED);
+    as(st, 1);
+    CHECK(take(st, "alive", true, 2, true, 0).outcome == LOCK_GRANTED);
+    segment_set_dead(st->s, 2, true);
+    CHECK(!reads(st, NULL) && !set_nx(st, "redis-py", NO_EXPIRY)); /* it is held */
+    CHECK(stat_sum(st->s, STAT_lock_owner_deaths) == 0); /* nobody has noticed so far */
+    CHECK(take(st, "third", true, 2, true, 0).outcome == LOCK_GRANTED && reads(st, "alive"));
+    CHECK(stat_sum(st->s, STAT_lock_owner_deaths) == 1);
+    close_sound(st);
+}
+
 static void set_nx_takes_the_lock_of_a_dead_process(void) {
     store *st = fresh();
     as(st, 2);
@@ -198,6 +212,11 @@ static void leases_end_and_move(void) {
     o = (op){.run = do_lease, .name = "lock", .value = text_of("c"), .by = 10, .outcome = 1};
     CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
     CHECK(!o.flag); /* nothing to add to */
+    CHECK(take(st, "d", false, 1, true, 50).outcome == LOCK_QUEUED && release(st, "c") && reads(st, "d"));
+    now += 49;
+    CHECK(reads(st, "d"));
+    now += 1; /* the lease of who was let in ends like any other */
+    CHECK(reads(st, NULL));
     close_sound(st);
 }
 
@@ -400,7 +419,9 @@ static void readers_share_and_writers_do_not(void) {
     CHECK(release(st, "r1") && reads(st, "w1"));
     CHECK(take(st, "r3", true, READERS, true, 0).outcome == LOCK_QUEUED);
     CHECK(release(st, "w1"));
-    CHECK(take(st, "r2", true, READERS, true, 0).outcome == LOCK_GRANTED && take(st, "r3", true, READERS, true, 0).outcome == LOCK_GRANTED);
+    lock_state r2 = take(st, "r2", true, READERS, true, 0), r3 = take(st, "r3", true, READERS, true, 0);
+    CHECK(r2.outcome == LOCK_GRANTED && r3.outcome == LOCK_GRANTED);
+    CHECK(r2.fence && r3.fence > r2.fence); /* though one transaction let both in */
     CHECK(take(st, "w2", false, READERS, false, 0).outcome == LOCK_REFUSED);
     close_sound(st);
 }
@@ -477,6 +498,7 @@ int main(void) {
     RUN(one_holder_and_its_line);
     RUN(who_leaves_is_passed_over);
     RUN(the_dead_hold_nothing);
+    RUN(one_of_several_holders_is_enough);
     RUN(set_nx_takes_the_lock_of_a_dead_process);
     RUN(clients_that_know_only_set_nx_are_queued_behind);
     RUN(leases_end_and_move);

@@ -18,6 +18,7 @@
 
 #include "check.h"
 #include "shm/latch.h"
+#include "shm/liveness.h"
 #include "shm/segment_private.h"
 #include "shm/txn.h"
 
@@ -342,6 +343,25 @@ static void a_new_segment_is_formatted(void) {
     uint64_t off = clock_wall_ms() - clock_boot_ms() - sb->wall_offset_ms;
     CHECK(off + 100 < 200);
     segment_close(s);
+}
+
+/* The library's linkat is this one: what has a name from here on must be whole. */
+static unsigned links, half_made;
+int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) {
+    superblock sb = {0};
+    int fd = open(from, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : pread(fd, &sb, sizeof sb, 0);
+    if (fd >= 0) close(fd);
+    links++;
+    half_made += n != (ssize_t)sizeof sb || sb.magic != LAYOUT_MAGIC || sb.checksum != layout_checksum(&sb);
+    return (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
+}
+
+static void a_file_is_whole_before_it_has_its_name(void) {
+    fresh();
+    links = 0;
+    segment_close(opened(&creating));
+    CHECK(links == 1 && half_made == 0);
 }
 
 static void modes(void) {
@@ -979,6 +999,43 @@ static void the_dead_are_recovered_by_another_process(void) {
     segment_close(s);
 }
 
+/* Everything that a probe needs is gone: nobody knows, so nobody is dead. */
+static void a_probe_that_cannot_tell_says_alive(void) {
+    char away[160];
+    fresh();
+    segment *s = opened(&creating);
+    child c = spawn(live_until_told);
+    await(c.from);
+    CHECK_STATUS(segment_register(s, &err), FR_OK);
+    snprintf(away, sizeof away, "%s.away", lock_path);
+    CHECK(rename(lock_path, away) == 0);
+    close(s->lock_fd);
+    CHECK(segment_alive(s, 1, 1));
+    killed(&c);
+    CHECK(segment_alive(s, 1, 1));
+    CHECK(rename(away, lock_path) == 0);
+    CHECK(!segment_alive(s, 1, 1));
+    segment_close(s);
+}
+
+static void one_recovers_at_a_time(void) {
+    pin other;
+    fresh();
+    segment *s = opened(&creating);
+    child c = spawn(take_latch_and_wait);
+    await(c.from);
+    CHECK_STATUS(segment_register(s, &err), FR_OK);
+    killed(&c);
+    uint64_t dev = s->priv->lock_dev, ino = s->priv->lock_ino;
+    CHECK(pin_take(lock_path, dev, ino, BYTE_RECOVER + 1, 0, 1, true, &other) == 0);
+    CHECK_STATUS(segment_recover_slot(s, 1, 1, clock_boot_ms() + 20), FR_LATCHED);
+    CHECK(ld4(&segment_stripe(s, 0)->latch) == LATCH_WORD(1, 1));
+    pin_release(&other);
+    CHECK_STATUS(segment_recover_slot(s, 1, 1, clock_boot_ms() + 200), FR_OK);
+    CHECK(ld4(&segment_stripe(s, 0)->latch) == 0);
+    segment_close(s);
+}
+
 static void recovery_under_a_latch_leaves_the_folding_for_later(void) {
     fresh();
     segment *s = opened(&creating);
@@ -1288,6 +1345,7 @@ int main(void) {
     RUN(only_the_lost_segment_is_lost);
     RUN(create_then_attach);
     RUN(a_new_segment_is_formatted);
+    RUN(a_file_is_whole_before_it_has_its_name);
     RUN(modes);
     RUN(the_last_directory_is_made);
     RUN(eight_creators_make_one_segment);
@@ -1321,6 +1379,8 @@ int main(void) {
     RUN(closerange_kills_nobody);
     RUN(exec_gives_up_the_slot);
     RUN(the_dead_are_recovered_by_another_process);
+    RUN(a_probe_that_cannot_tell_says_alive);
+    RUN(one_recovers_at_a_time);
     RUN(recovery_under_a_latch_leaves_the_folding_for_later);
     RUN(a_waiter_recovers_the_owner);
     RUN(a_reused_slot_has_a_new_generation);

@@ -1,6 +1,8 @@
 /* test_store.c - the loops and what they do between attempts: growth of a real file, reclaim, the OOM answer; and
  * that verify finds what is broken.
  */
+#include <fcntl.h>
+
 #include "full_store.h"
 
 static void a_file_grows_to_its_limit(void) {
@@ -83,10 +85,80 @@ static void verify_finds_and_repairs(void) {
     store_close(st);
 }
 
+/* The file is cut while a write is in its transaction: it must not be told that it succeeded. */
+static int cut;
+static fr_status put_and_cut(store *st, txn *t, op *o) {
+    fr_status status = do_set(st, t, o);
+    if (cut >= 0 && ftruncate(cut, 0) == 0) cut = -1;
+    return status;
+}
+static void a_write_into_a_lost_file_fails(void) {
+    char path[] = "/dev/shm/fridge-test-store-XXXXXX", file[64];
+    store *st;
+    bool created;
+    CHECK(mkdtemp(path) != NULL);
+    snprintf(file, sizeof file, "%s/segment", path);
+    segment_options o = {.size = 16u << 20, .create = true};
+    CHECK_STATUS(store_open(file, &o, &st, &created, &last_error), FR_OK);
+    cut = open(file, O_RDWR | O_CLOEXEC);
+    int fd = cut;
+    op w = {.run = put_and_cut, .name = "k", .value = text_of("v")};
+    CHECK_STATUS(write_one(st, &w), FR_LOST);
+    close(fd);
+    store_close(st);
+    unlink(file);
+    strcat(file, ".lock");
+    unlink(file);
+    CHECK(rmdir(path) == 0);
+}
+
+/* An operation that never gets the room it wants, while somebody brings what can be given back each time. */
+static struct {
+    unsigned runs;
+    char name[24]; /* of a key in another stripe */
+} wish;
+
+static fr_status do_wish(store *st, txn *t, op *o) {
+    (void)t, (void)o;
+    wish.runs++;
+    how = (set_options){.expiry = NOW};
+    op dead = {.run = do_put, .name = wish.name, .value = text_of("v")};
+    stripe_set other;
+    fr_error err;
+    stripe_set_clear(&other);
+    stripe_set_add(&other, 1);
+    CHECK_STATUS(store_write(st, NOW - 1, UINT64_MAX, &other, run_op, &dead, &err), FR_OK);
+    return FR_GROW;
+}
+
+static void room_that_is_never_enough_is_an_answer(void) {
+    store *st = tiny();
+    key k;
+    int i = 0;
+    do {
+        snprintf(wish.name, sizeof wish.name, "dead%d", i++);
+        CHECK_STATUS(key_route(st, 0, text_of(wish.name), &k, &last_error), FR_OK);
+    } while (k.stripe != 1);
+    op o = {.run = do_wish};
+    char mine[24];
+    do {
+        snprintf(mine, sizeof mine, "mine%d", i++);
+        CHECK_STATUS(key_route(st, 0, text_of(mine), &k, &last_error), FR_OK);
+    } while (k.stripe != 0);
+    o.name = mine;
+    wish.runs = 0;
+    CHECK_STATUS(write_one(st, &o), FR_OOM);
+    printf("# asked %u times\n", wish.runs);
+    CHECK(wish.runs > 2 && wish.runs < 2000 && stat_sum(st->s, STAT_oom_refusals) == 1);
+    close_sound(st);
+}
+
 int main(void) {
     RUN(a_file_grows_to_its_limit);
     RUN(expired_keys_make_room_before_oom);
     RUN(flushed_keys_are_not_expired);
+    RUN(a_write_into_a_lost_file_fails);
+    RUN(room_that_is_never_enough_is_an_answer);
     RUN(verify_finds_and_repairs);
     return 0;
 }

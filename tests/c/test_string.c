@@ -288,6 +288,24 @@ static void a_full_segment_can_be_emptied(void) {
     close_sound(st);
 }
 
+/* Found by fuzz/segment_file: a damaged bitmap gives a block away that a command has looked at already. */
+static fr_status release_a_stranger(store *st, txn *t, op *o) {
+    found f;
+    fr_status status = key_find(st, t, &o->k, &f);
+    if (status != FR_OK) return status;
+    *SEG_AT(st->s, f.off + BLOCK_META, uint64_t) = META_MAKE(KIND_HASH, FLAG_EXTENTS, 0x1ffff, 0, 0);
+    return block_release(t, o->k.stripe, f.slot);
+}
+static void a_block_that_became_another_is_damage(void) {
+    geometry g = layout_test();
+    store *st = store_with(&g);
+    CHECK_STATUS(set(st, "k", "v"), FR_OK);
+    op o = {.run = release_a_stranger, .name = "k"};
+    CHECK_STATUS(write_op(st, &o), FR_DAMAGED);
+    CHECK(strstr(last_error.text, "extents") != NULL);
+    store_close(st);
+}
+
 int main(void) {
     RUN(values_of_every_class);
     RUN(integers_are_kept_as_integers);
@@ -300,5 +318,6 @@ int main(void) {
     RUN(extents);
     RUN(full_is_refused_and_changes_nothing);
     RUN(a_full_segment_can_be_emptied);
+    RUN(a_block_that_became_another_is_damage);
     return 0;
 }

@@ -423,6 +423,41 @@ static void a_table_of_n_rows_takes_n_rows(void) {
     }
 }
 
+/* What says which images and pages are free changes under the latch of its pool. */
+static struct {
+    store *st;
+    const table *tb;
+    unsigned images, pages, unguarded;
+} pools;
+
+static void at_pools(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    segment *s = pools.st->s;
+    uint64_t off = (uint64_t)((const uint8_t *)addr - s->base), words = (pools.tb->images + 63) / 64 * 8;
+    (void)ctx, (void)n;
+    if (kind != ACCESS_ST8) return;
+    bool image = off >= pools.tb->bitmap_off && off < pools.tb->bitmap_off + words;
+    bool page = off >= s->l.poolmap && off < s->l.poolmap + s->l.pages / 8;
+    uint32_t latch = page ? segment_pool_latch(s) : s->g.stripes + table_pool(pools.tb);
+    pools.images += image;
+    pools.pages += page;
+    if (image || page) pools.unguarded += ld4(&segment_stripe(s, latch)->latch) != s->me->word;
+}
+
+static void pools_change_under_their_latches(void) {
+    static char bytes[9000];
+    store *st = pools.st = big_store();
+    must_declare(st, "t", 100, "n int32");
+    pools.tb = table_find(st, text_of("t"));
+    hset(st, "t:a", "n", "1");
+    fr_hook = at_pools;
+    op ops[] = {{.run = do_hset, .name = "t:b", .field = text_of("n"), .value = text_of("1")}, {.run = do_del, .name = "t:a"},
+                {.run = do_set, .name = "k", .value = {bytes, sizeof bytes}}, {.run = do_del, .name = "k"}};
+    for (size_t i = 0; i < FR_COUNTOF(ops); i++) CHECK_STATUS(write_one(st, &ops[i]), FR_OK);
+    fr_hook = NULL;
+    CHECK(pools.images == 2 && pools.pages >= 2 && pools.unguarded == 0);
+    close_sound(st);
+}
+
 static void dead_rows_make_room(void) {
     store *st = big_store();
     must_declare(st, "t", 50, "a int64");
@@ -918,6 +953,7 @@ int main(void) {
     RUN(columns_compare_and_set);
     RUN(long_names);
     RUN(a_table_of_n_rows_takes_n_rows);
+    RUN(pools_change_under_their_latches);
     RUN(dead_rows_make_room);
     RUN(an_expired_row_is_a_new_one);
     RUN(batches_reuse_what_they_free);

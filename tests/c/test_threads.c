@@ -71,6 +71,36 @@ static void *reads(void *unused) {
     return (void *)torn;
 }
 
+static pthread_barrier_t all_here; /* without it a thread has ended before the next one begins */
+
+/* For so long that the threads run side by side even on a busy machine. Returns how many it has added. */
+static void *adds(void *unused) {
+    long added = 0;
+    int64_t out;
+    (void)unused;
+    pthread_barrier_wait(&all_here);
+    for (uint64_t until = clock_boot_ms() + 400; clock_boot_ms() < until;)
+        for (int i = 0; i < ROUNDS; i++) added += counter_add(shared->s, shared_cell, 1, &out) == FR_OK;
+    return (void *)added;
+}
+
+/* Rows and long values of each thread's own: what they share is the pools that rows and pages come from. */
+static void *takes_and_gives(void *which) {
+    static const char bytes[6000];
+    char row[24], name[24];
+    long failed = 0;
+    pthread_barrier_wait(&all_here);
+    for (int i = 0; i < 2 * ROUNDS; i++) {
+        snprintf(row, sizeof row, "t:%ld-%d", (long)(intptr_t)which, i % 7);
+        snprintf(name, sizeof name, "%ld-%d", (long)(intptr_t)which, i % 5);
+        op h = {.run = i % 3 ? do_hset : do_del, .name = row, .field = text_of("n"), .value = text_of("1")};
+        op p = {.run = i % 2 ? do_set : do_del, .name = name, .value = {bytes, 5000 + (size_t)i % 1000}};
+        failed += run_here(shared, &h, true) != FR_OK;
+        failed += run_here(shared, &p, true) != FR_OK;
+    }
+    return (void *)failed;
+}
+
 static long run_all(void *(*f)(void *), void *(*g)(void *)) {
     pthread_t thread[THREADS];
     long sum = 0;
@@ -137,7 +167,34 @@ static void reads_are_never_torn(void) {
     close_sound(shared);
 }
 
+static void counters_are_exact(void) {
+    shared = big_store();
+    op o = {.run = do_open, .name = "counter"};
+    int64_t count;
+    CHECK_STATUS(write_op(shared, &o), FR_OK);
+    shared_cell = o.size;
+    long added = run_all(adds, NULL);
+    CHECK_STATUS(counter_get(shared->s, shared_cell, &count), FR_OK);
+    CHECK(count == added && added > THREADS * ROUNDS);
+    close_sound(shared);
+}
+
+static void pools_have_one_taker_at_a_time(void) {
+    schema sc = {.columns = 0};
+    table *tb;
+    bool created;
+    shared = big_store();
+    CHECK_STATUS(schema_add(&sc, text_of("n"), text_of("int32"), &last_error), FR_OK);
+    CHECK_STATUS(table_declare(shared, text_of("t"), 1000, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    CHECK(tb->table_stripes > THREADS);
+    CHECK(run_all(takes_and_gives, NULL) == 0);
+    close_sound(shared);
+}
+
 int main(void) {
+    pthread_barrier_init(&all_here, NULL, THREADS);
+    RUN(counters_are_exact);
+    RUN(pools_have_one_taker_at_a_time);
     RUN(totals_are_exact);
     RUN(a_bound_is_reached_exactly);
     RUN(reads_are_never_torn);

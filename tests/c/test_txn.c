@@ -122,6 +122,33 @@ static void thousands_of_records_spill_and_commit_at_once(void) {
     close_sound(st);
 }
 
+/* Invariant 4 of txn.h: as long as records lie in pages that are marked free, nobody else can take those pages. */
+static unsigned spilled, unguarded;
+static void at_spilled(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    segment *s = ((store *)ctx)->s;
+    (void)addr, (void)n;
+    if (kind == ACCESS_LD8 || kind == ACCESS_TOUCH1) return;
+    for (uint32_t i = 0; i < s->g.stripes; i++) {
+        if ((segment_stripe(s, i)->jstate & 0xffff) != JOURNAL_SPILLED) continue;
+        spilled++;
+        unguarded += ld4(&segment_stripe(s, segment_pool_latch(s))->latch) != s->me->word;
+    }
+}
+
+static void spilled_records_are_guarded_by_the_page_pool(void) {
+    store *st = big_store();
+    stripe_set all;
+    int n = 20;
+    store_all_stripes(st, &all);
+    CHECK_STATUS(write_both(st, "w"), FR_OK); /* pages for the blocks are there: the pool is taken for the journal only */
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, many, &n, &last_error), FR_OK);
+    fr_hook = at_spilled, fr_hook_ctx = st;
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, many, &n, &last_error), FR_OK);
+    fr_hook = NULL;
+    CHECK(spilled > 30 && unguarded == 0);
+    close_sound(st);
+}
+
 /* A live owner is never robbed; a dead one is recovered by whoever waits. */
 static void latches_of_the_living_and_of_the_dead(void) {
     store *st = big_store();
@@ -156,10 +183,49 @@ static void a_scribbled_journal_is_damage_not_a_crash(void) {
     store_close(st);
 }
 
+/* Whoever is going to wait marks a notify entry, then looks at the value. A writer that looked at marks before the unlock's
+ * full barrier could miss one whose owner has missed its store. */
+typedef struct bells {
+    store *st;
+    unsigned looks, early;
+} bells;
+
+static void at_bells(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    bells *b = ctx;
+    segment *s = b->st->s;
+    const char *at = addr, *entries = SEG_AT(s, s->l.notify, const char);
+    bool anybody = addr == &segment_super(s)->doorbells;
+    (void)n;
+    if (kind != ACCESS_LD8 || !(anybody || (at >= entries && at < entries + s->g.notify_words * sizeof(cell16)))) return;
+    b->looks += anybody;
+    for (uint32_t i = 0; i < b->st->s->l.latch_count; i++) b->early += ld4(&segment_stripe(b->st->s, i)->latch) != 0;
+}
+
+static void waiters_are_looked_for_after_the_unlock(void) {
+    store *st = big_store();
+    bells b = {.st = st};
+    op o = {.run = do_set, .name = "k", .value = text_of("v")};
+    key k;
+    CHECK_STATUS(key_route(st, 0, text_of("k"), &k, &last_error), FR_OK);
+    const uint64_t *entry = SEG_AT(st->s, st->s->l.notify, uint64_t) + 2 * (k.hash & (st->s->g.notify_words - 1));
+    for (unsigned waiting = 0; waiting < 2; waiting++) {
+        uint64_t before = *entry;
+        if (waiting) before = wait_mark(st->s, k.hash).seen;
+        fr_hook = at_bells, fr_hook_ctx = &b;
+        CHECK_STATUS(write_one(st, &o), FR_OK);
+        fr_hook = NULL;
+        CHECK(b.looks == waiting + 1 && b.early == 0);
+        CHECK((*entry != before) == waiting);
+    }
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(waiters_are_looked_for_after_the_unlock);
     RUN(several_keys_change_at_one_instant);
     RUN(a_transaction_sees_its_own_writes_and_rolls_back_to_a_mark);
     RUN(thousands_of_records_spill_and_commit_at_once);
+    RUN(spilled_records_are_guarded_by_the_page_pool);
     RUN(latches_of_the_living_and_of_the_dead);
     RUN(a_scribbled_journal_is_damage_not_a_crash);
     return 0;

@@ -38,6 +38,11 @@ static void a_ring_wakes_its_key_only(void) {
     wait_ring(s, 7);
     wait_ring(s, 7);
     CHECK(*last.futex - last.seen == 1); /* {count, mark}: one step, mark off; the second ring found no mark */
+    wait_mark(s, other);
+    wait_ring(s, other);
+    p = wait_mark(s, 7);
+    wait_ring(s, other); /* nobody waits for it any more */
+    CHECK(!rung(&p));
     segment_close(s);
 }
 
@@ -147,6 +152,9 @@ static void doorbell_of_this_process(void) {
     wait_ring(s, 7);
     bell = wait_doorbell(s);
     wait_ring(s, 7); /* the mark is used up */
+    CHECK(!rung(&bell));
+    wait_mark(s, 7);
+    wait_ring(s, 7); /* and it is no mark of the next who waits */
     CHECK(!rung(&bell));
     wait_ring_doorbell(s);
     CHECK(rung(&bell));

@@ -12,10 +12,10 @@
  * LEAVES OUT: the kernel's locks by which real processes register (kill storms), the repair of damage that no death leaves
  * behind (fuzz/segment_file.c), and orders that only several processors show (interleave.c, TSan).
  *
- *     enumerate [--full] [--shard i/n] [--seconds n] [--only text] [--in text] [--jobs n] [--histories n] [--quick]
+ *     enumerate [--full] [--shard i/n] [--seconds n] [--only text] [--in text] [--jobs n] [--histories n] [--quick] [--first]
  * --full, or FRIDGE_PROOF=1: the long version. --shard i/n: every n-th operation from the i-th (from 1) on; the shards'
  * counts add up. --seconds: takes variants from all over the plan, begins none after that time, and says what the whole
- * would have been.
+ * would have been. --first: ends with the first failure.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ typedef struct board {
 typedef struct plan {
     const char *only, *in;
     unsigned histories, jobs, shard, shards;
-    bool full, quick;
+    bool full, quick, first;
     double seconds; /* 0: all there is time for */
 } plan;
 
@@ -103,6 +103,9 @@ static void work_on(board *b, const plan *p, unsigned op, double until) {
         trial_run(&operations[op], v, !p->quick, t);
         t->seconds = (float)(seconds_of(CLOCK_PROCESS_CPUTIME_ID) - from);
         t->done = true;
+        if (!p->first || !t->failed) continue;
+        __atomic_store_n(&b->next, operation_count, __ATOMIC_RELAXED); /* the other workers end their operations */
+        return;
     }
 }
 
@@ -193,6 +196,7 @@ static plan parse(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) p.full = true;
         else if (strcmp(argv[i], "--quick") == 0) p.quick = true;
+        else if (strcmp(argv[i], "--first") == 0) p.first = true;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) p.only = argv[++i];
         else if (strcmp(argv[i], "--in") == 0 && i + 1 < argc) p.in = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) p.jobs = (unsigned)atoi(argv[++i]);

@@ -17,8 +17,9 @@
  *
  * LEAVES OUT: orders of a weak memory model (TSan and litmus tests), writers preempted by readers (readers store nothing).
  *
- *     FRIDGE_SEED=n interleave [--full] [--seconds n] [--jobs n] [--histories n]
+ *     FRIDGE_SEED=n interleave [--full] [--seconds n] [--jobs n] [--histories n] [--first]
  * --full, or FRIDGE_PROOF=1: half an hour. Otherwise 25 seconds, and on until 22 million schedules were run.
+ * --first: a job ends with its first failure.
  * A failure prints its seed: FRIDGE_SEED=that --jobs 1 --histories 1 repeats the history and its schedules.
  */
 #include <setjmp.h>
@@ -499,6 +500,7 @@ typedef struct options {
     double seconds;
     uint64_t least;           /* schedules, however long they take */
     unsigned jobs, histories; /* histories 0: as many as there is time for */
+    bool first;               /* the first failure ends it */
     uint64_t seed;
 } options;
 
@@ -552,7 +554,7 @@ static void work(board *b, const options *o, unsigned job) {
         read_instants();
         run_schedules(typical);
         totals->histories++;
-        if (totals->failed > 20) break;
+        if (totals->failed > (o->first ? 0 : 20)) break;
     }
     exit(0);
 }
@@ -566,6 +568,7 @@ static options parse(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) o.seconds = 1800;
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) o.seconds = atof(argv[++i]), o.least = 0;
+        else if (strcmp(argv[i], "--first") == 0) o.first = true;
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) o.jobs = (unsigned)atoi(argv[++i]);
         else if (strcmp(argv[i], "--histories") == 0 && i + 1 < argc) o.histories = (unsigned)atoi(argv[++i]);
     }

@@ -42,7 +42,7 @@ typedef struct trial {
     unsigned legal_n, reader_at, recovered_at; /* how far readers and recoveries have come */
     uint64_t store, recovery; /* where we are */
     unsigned target;          /* what recovery of this store found */
-    uint64_t counted;         /* the statistics that it must keep */
+    uint64_t began, counted;  /* statistics: before the operation, and what recovery must keep */
     uint32_t died;            /* the slot of the process that dies; 0: it never has one */
     unsigned dead;            /* slots of the dead, a bit each */
     unsigned ghosts;          /* those who were dead before the operation */
@@ -390,6 +390,7 @@ static void crash(void) {
     recover_all(&B, now.dead, "recovery failed:");
     if (!exact) now.counted = stage_folded(&B);
     if (stage_folded(&B) != now.counted) fail(&B, "recovery lost or doubled statistics", NULL);
+    if (stage_folded(&B) < now.began) fail(&B, "statistics have fallen", NULL);
     if (!settled(&B, now.recovered_at, now.dead | 1u << HEIR, &found_at)) return;
     if (found_at < seen && !same_at_rest(&now.legal[found_at], &now.legal[seen], now.dead | 1u << HEIR))
         fail(&B, "a reader saw what recovery took back", NULL);
@@ -603,6 +604,7 @@ void trial_run(const operation *op, variant v, bool nested, tally *t) {
     fr_status first = learn();
     rewind_to(&o);
     now.generation = 0;
+    now.began = stage_folded(&A);
     fr_status second = run(on_store);
     check_runs(first, second);
 }

@@ -1,0 +1,180 @@
+/* test_marks.c - who waits looks after it has marked, so that nothing can come between; and what rings for a counter. Lines,
+ * deaths and real sleeps: tests/test_waiting.py, tests/test_lock.py.
+ *
+ * No test here sleeps in order to see something: a hook changes the key in the moment before the mark is set, and a waiter
+ * whose time is up must have seen it.
+ */
+#include "store/waiting.h"
+#include "store_fixture.h"
+
+static fr_status do_open(store *st, txn *t, op *o) { return counter_open(st, t, &o->k, 7, &o->size); }
+static fr_status do_release(store *st, txn *t, op *o) { return lock_release(st, t, &o->k, o->value, &o->flag); }
+
+static store *fresh(void) {
+    geometry g = layout_default(16u << 20);
+    store *st = store_with(&g);
+    segment_become(st->s, 1, 1);
+    return st;
+}
+
+static void set(store *st, const char *value) {
+    CHECK_STATUS(write_one(st, &(op){.run = do_set, .name = "k", .value = text_of(value)}), FR_OK);
+}
+
+/* --- what happens at a mark ------------------------------------------------------------------------------------------- */
+
+static struct {
+    store *st;
+    const uint64_t *seq; /* of the key's stripe: a reader's look begins with it */
+    void (*change)(store *st);
+    unsigned marks;
+    bool looked, before; /* since the last mark or ring; between the last two of them */
+} watch;
+
+static void at_access(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    segment *s = watch.st->s;
+    const char *at = addr, *entries = SEG_AT(s, s->l.notify, const char);
+    (void)ctx, (void)n;
+    if (kind == ACCESS_LD8 && addr == watch.seq) watch.looked = true;
+    if (kind != ACCESS_CAS16 || at < entries || at >= entries + s->g.notify_words * sizeof(cell16)) return;
+    watch.marks++;
+    fr_hook = NULL;
+    if (watch.change) watch.change(watch.st);
+    watch.change = NULL;
+    watch.before = watch.looked;
+    watch.looked = false;
+    fr_hook = at_access;
+}
+
+static void begin(store *st, const char *name, void (*change)(store *st)) {
+    key k;
+    CHECK_STATUS(key_route(st, 0, text_of(name), &k, &last_error), FR_OK);
+    watch.st = st;
+    watch.seq = &segment_stripe(st->s, k.stripe)->seq;
+    watch.change = change;
+    watch.marks = 0;
+    watch.looked = false;
+    fr_hook = at_access;
+}
+
+static void end(void) {
+    fr_hook = NULL;
+    CHECK(watch.marks && watch.looked && !watch.change);
+}
+
+/* --- keys ------------------------------------------------------------------------------------------------------------- */
+
+static void overwrite(store *st) { set(st, "another"); }
+
+static void a_change_before_the_mark_is_seen(void) {
+    store *st = fresh();
+    uint64_t version, now;
+    enum wait_result how;
+    set(st, "v");
+    version = version_of(st, "k");
+    begin(st, "k", overwrite);
+    CHECK_STATUS(key_wait(st, 0, text_of("k"), version, 0, &now, &how, &last_error), FR_OK);
+    end();
+    CHECK(how == WAIT_WOKEN && now != version && now == version_of(st, "k"));
+    CHECK_STATUS(key_wait(st, 0, text_of("k"), now, 0, &version, &how, &last_error), FR_OK);
+    CHECK(how == WAIT_TIMEOUT && version == now);
+    close_sound(st);
+}
+
+static bool rung(const wait_point *p) { return (uint32_t)__atomic_load_n(p->futex, __ATOMIC_SEQ_CST) != p->seen; }
+
+static void every_change_of_a_counter_rings(void) {
+    store *st = fresh();
+    uint64_t hash;
+    int64_t out;
+    bool done;
+    bounds b = {.lower = 0, .upper = 100};
+    op o = {.run = do_open, .name = "c"};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    CHECK_STATUS(key_wait_hash(st, 0, text_of("c"), &hash, &last_error), FR_OK);
+    CHECK(hash == counter_wait_hash(o.size));
+    wait_point p = wait_mark(st->s, hash);
+    CHECK_STATUS(counter_add(st->s, o.size, 1, &out), FR_OK);
+    CHECK(rung(&p));
+    p = wait_mark(st->s, hash);
+    CHECK_STATUS(counter_set(st->s, o.size, 9), FR_OK);
+    CHECK(rung(&p));
+    p = wait_mark(st->s, hash);
+    CHECK_STATUS(counter_add_within(st->s, o.size, 1, &b, &out, &done), FR_OK);
+    CHECK(rung(&p) && done);
+    p = wait_mark(st->s, hash);
+    CHECK_STATUS(counter_cas(st->s, o.size, 11, 5, &done), FR_OK);
+    CHECK(!rung(&p) && !done); /* nothing has changed */
+    CHECK(del(st, "c") && rung(&p)); /* by its name, and by its cell */
+    close_sound(st);
+}
+
+/* --- locks ------------------------------------------------------------------------------------------------------------ */
+
+static lock_request asked(const char *token) {
+    return (lock_request){.token = text_of(token), .limit = 1, .queue = true, .owned = true};
+}
+
+static void hold(store *st) {
+    lock_request r = asked("holder");
+    lock_state state;
+    CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
+    CHECK(state.outcome == LOCK_GRANTED);
+}
+
+static void let_go(store *st) {
+    op o = {.run = do_release, .name = "lock", .value = text_of("holder")};
+    CHECK_STATUS(write_op_at(st, &o, clock_boot_ms()), FR_OK);
+    CHECK(o.flag);
+}
+
+static void a_release_before_the_mark_is_seen(void) {
+    store *st = fresh();
+    enum wait_result how;
+    hold(st);
+    CHECK_STATUS(lock_wait_free(st, 0, text_of("lock"), 0, &how, &last_error), FR_OK);
+    CHECK(how == WAIT_TIMEOUT);
+    begin(st, "lock", let_go);
+    CHECK_STATUS(lock_wait_free(st, 0, text_of("lock"), 0, &how, &last_error), FR_OK);
+    end();
+    CHECK(how == WAIT_WOKEN);
+    close_sound(st);
+}
+
+/* Each sleep in line has a look between its mark and itself. Who gives up a place in line rings: that is the last event here. */
+static void whoever_stands_in_line_marks_and_looks(void) {
+    store *st = fresh();
+    lock_request r = asked("next");
+    lock_state state;
+    hold(st);
+    begin(st, "lock", NULL);
+    CHECK_STATUS(lock_wait(st, 0, text_of("lock"), &r, clock_boot_ms() + 5, &state, &last_error), FR_OK);
+    fr_hook = NULL;
+    CHECK(watch.marks > 1 && watch.before);
+    CHECK(state.outcome == LOCK_REFUSED); /* time was up, and the place in line was given up */
+    let_go(st);
+    CHECK(!exists(st, "lock"));
+    close_sound(st);
+}
+
+static void a_hand_over_before_the_mark_is_taken(void) {
+    store *st = fresh();
+    lock_request r = asked("next");
+    lock_state state;
+    hold(st);
+    begin(st, "lock", let_go);
+    CHECK_STATUS(lock_wait(st, 0, text_of("lock"), &r, clock_boot_ms() + 10000, &state, &last_error), FR_OK);
+    end();
+    CHECK(state.outcome == LOCK_GRANTED && state.fence);
+    CHECK(watch.marks == 1); /* it did not sleep and ask again */
+    close_sound(st);
+}
+
+int main(void) {
+    RUN(a_change_before_the_mark_is_seen);
+    RUN(every_change_of_a_counter_rings);
+    RUN(a_release_before_the_mark_is_seen);
+    RUN(whoever_stands_in_line_marks_and_looks);
+    RUN(a_hand_over_before_the_mark_is_taken);
+    return 0;
+}
