@@ -26,10 +26,12 @@ struct replacement {
 
 /* --- nobody else -------------------------------------------------------------------------------------------------- */
 
+/* Who has left, or was recovered, stores no more, even if his byte is still held. */
 static uint32_t living_slot(segment *s) {
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
         uint64_t state = ld8(&segment_proc(s, slot)->state);
-        if (STATE_KIND(state) != STATE_FREE && segment_alive(s, slot, STATE_GEN(state))) return slot;
+        if (STATE_KIND(state) == STATE_FREE || STATE_KIND(state) == STATE_FOLDING) continue;
+        if (segment_alive(s, slot, STATE_GEN(state))) return slot;
     }
     return 0;
 }

@@ -90,8 +90,19 @@ static fr_status check_and_copy(segment *s, replacement *r, fr_error *err) {
     return status;
 }
 
-/* Where nobody lives, a latch that stays held and a slot that cannot be cleaned are damage, too. */
-static bool is_damage(fr_status status) { return status == FR_DAMAGED || status == FR_LATCHED || status == FR_NOSLOT; }
+/* A latch of a slot that cannot be: nobody can recover it. */
+static bool latch_of_nobody(segment *s) {
+    for (uint32_t i = 0; i < s->l.latch_count; i++) {
+        uint32_t word = ld4(&segment_stripe(s, i)->latch);
+        if (word != 0 && (LATCH_SLOT(word) == 0 || LATCH_SLOT(word) >= s->g.slots)) return true;
+    }
+    return false;
+}
+
+/* Anything else may be this process's own trouble (memory, descriptors), and then the file stays. */
+static bool is_damage(segment *s, fr_status status) {
+    return status == FR_DAMAGED || (status == FR_LATCHED && latch_of_nobody(s));
+}
 
 fr_status boot_adopt(segment *s, char **aside, fr_error *err) {
     replacement *r;
@@ -103,7 +114,7 @@ fr_status boot_adopt(segment *s, char **aside, fr_error *err) {
     fr_status status = replace_begin(s, &r, err);
     if (status != FR_OK) return status;
     status = check_and_copy(s, r, err);
-    if (is_damage(status)) {
+    if (is_damage(s, status)) {
         free(*aside);
         *aside = NULL;
         status = replace_aside(r, aside, err);

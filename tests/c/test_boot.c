@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "full_store.h"
 
@@ -168,7 +169,8 @@ static void what_the_dead_left_is_cleared(void) {
         store *st = opened(&attaching);
         CHECK_STATUS(segment_register(st->s, &err), FR_OK);
         stat_add(st->s, STAT_evicted_keys, 5);
-        st8((uint64_t *)&segment_stripe(st->s, 1)->latch, st->s->me->word);
+        uint32_t none = 0;
+        CHECK(cas4(&segment_stripe(st->s, 1)->latch, &none, st->s->me->word));
         raise(SIGKILL);
     }
     waitpid(pid, NULL, 0);
@@ -234,6 +236,32 @@ static void held_latches_are_damage(void) {
     CHECK(cas4(&segment_stripe(st->s, 0)->latch, &none, LATCH_WORD(0, 77)));
     store_close(st);
     another_boot(0);
+    bool made;
+    CHECK_STATUS(store_open(path, &creating, &st, &made, &err), FR_OK);
+    CHECK(made && st->aside && named("segment.damaged-", NULL) == 1);
+    store_close(st);
+    clear();
+}
+
+/* A commit of which the disk kept the word that says so, and not the records. */
+static void unbelievable_journals_are_damage(void) {
+    fresh();
+    write_some(clock_boot_ms() + 10 * HOUR);
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        store *st = opened(&attaching);
+        CHECK_STATUS(segment_register(st->s, &err), FR_OK);
+        stripe *one = segment_stripe(st->s, 1);
+        uint32_t none = 0;
+        CHECK(cas4(&one->latch, &none, st->s->me->word));
+        for (int i = 0; i < 4; i++) st8(&one->journal[i].target, UINT64_MAX - 15);
+        st8(&one->jstate, (ld8(&one->jstate) | 0xffff) - 0xffff + 0x10000 + 4);
+        raise(SIGKILL);
+    }
+    waitpid(pid, NULL, 0);
+    another_boot(0);
+    store *st;
     bool made;
     CHECK_STATUS(store_open(path, &creating, &st, &made, &err), FR_OK);
     CHECK(made && st->aside && named("segment.damaged-", NULL) == 1);
@@ -319,9 +347,29 @@ static void adopt_and_die(unsigned after_us) {
     waitpid(pid, NULL, 0);
 }
 
+/* How long a process takes for it that nobody kills, fork included. */
+static unsigned unharmed_us(void) {
+    struct timespec from, to;
+    fresh();
+    write_some(clock_boot_ms() + 10 * HOUR);
+    another_boot(0);
+    fflush(NULL);
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    pid_t pid = fork();
+    if (pid == 0) {
+        store_close(opened(&attaching));
+        _exit(check_failures != 0);
+    }
+    CHECK(wait_for(pid));
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    clear();
+    return (unsigned)((to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000);
+}
+
 /* Killed at any time: whoever comes next finds the times moved once, and no second copy under any name. */
 static void the_killed_leave_one_file_or_the_other(void) {
     int old = 0;
+    unsigned spread = 2 * unharmed_us();
     for (unsigned round = 0; round < 200; round++) {
         superblock sb;
         fresh();
@@ -333,7 +381,7 @@ static void the_killed_leave_one_file_or_the_other(void) {
         CHECK(pread(fd, &sb, sizeof sb, 0) == (ssize_t)sizeof sb);
         close(fd);
         memcpy(boot, sb.boot_id, 16);
-        adopt_and_die(round * 41 % 5000);
+        adopt_and_die(spread / 200 * round);
         fd = open(path, O_RDONLY);
         CHECK(pread(fd, &sb, sizeof sb, 0) == (ssize_t)sizeof sb && sb.checksum == layout_checksum(&sb));
         close(fd);
@@ -402,6 +450,7 @@ int main(void) {
     RUN(readers_say_what_to_do);
     RUN(damaged_files_go_aside);
     RUN(held_latches_are_damage);
+    RUN(unbelievable_journals_are_damage);
     RUN(the_living_are_not_robbed);
     RUN(many_at_once_end_in_one_file);
     RUN(the_killed_leave_one_file_or_the_other);
