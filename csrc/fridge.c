@@ -124,6 +124,8 @@ int fridge_open(const char *path, const fridge_options *o, store **out, int *cre
     return leave(status, &e, err);
 }
 
+const char *fridge_set_aside(store *st) { return st->aside ? st->aside : ""; }
+
 int fridge_open_tiny(const char *path, store **out, int *created, char *err) {
     fr_error e = {0};
     bool made = false;

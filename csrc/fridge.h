@@ -70,6 +70,8 @@ typedef struct fridge_options {
 
 /* *created tells whether the file was made by this call. */
 FRIDGE_API int fridge_open(const char *path, const fridge_options *o, store **out, int *created, char *err);
+/* fridge_set_aside: where fridge_open put a damaged file that another boot had left under the name; "" if it met none. */
+FRIDGE_API const char *fridge_set_aside(store *st);
 /* fridge_open_tiny makes or opens a segment of the smallest shape there is, 32 KiB: for tests. */
 FRIDGE_API int fridge_open_tiny(const char *path, store **out, int *created, char *err);
 FRIDGE_API void fridge_close(store *st);

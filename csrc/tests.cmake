@@ -92,6 +92,6 @@ else()
         fuzz_program(session fuzz/fuzz.c clock_boot_ms clock_gettime)
         list(REMOVE_ITEM scripts crash/script.c) # which it includes
         fuzz_program(fail_nth "${scripts}" malloc calloc realloc strdup strndup asprintf realpath madvise mmap munmap open fcntl fchmod
-            fstat lstat mkdir pread getrandom linkat syscall)
+            fstat lstat mkdir pread getrandom linkat rename fdatasync syscall)
     endif()
 endif()

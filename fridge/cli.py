@@ -216,7 +216,10 @@ def _open(options: argparse.Namespace, *, create: bool = False, readonly: bool =
     from fridge.segment import Segment
 
     perm = config.load({}, config.from_environment(os.environ), {}).segment_perm
-    return Segment(_segment_path(options), create=create, readonly=readonly, mode=perm, name=name)
+    opened = Segment(_segment_path(options), create=create, readonly=readonly, mode=perm, name=name)
+    if opened.set_aside:
+        print(f"fridge: {opened.set_aside}", file=sys.stderr)
+    return opened
 
 
 def _path(options: argparse.Namespace) -> int:

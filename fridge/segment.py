@@ -105,6 +105,9 @@ class Segment:
         name: what `fridge ps` shows.
         sigbus_handler: whether the engine may install its handler, which turns a lost file into SegmentLost.
 
+    Attributes:
+        set_aside: "", or in one sentence where opening put a damaged file that another boot had left.
+
     Raises:
         FridgeError: a subclass says what is wrong with the file or the system.
     """
@@ -124,6 +127,9 @@ class Segment:
         check(lib.fridge_open(os.fsencode(self.path), options, out, created, self._error), self._error)
         self.store = out[0]  # the engine's handle, for sessions
         self.created = bool(created[0])
+        aside = os.fsdecode(ffi.string(lib.fridge_set_aside(self.store)))
+        what = "the segment that another boot left is damaged"
+        self.set_aside = f"{what}; it is now {aside}, and a new one is in use" if aside else ""
 
     def close(self) -> None:
         """Unmap. Sessions over the segment must be gone. Closing twice is harmless."""

@@ -6,6 +6,7 @@ Leaves out: how commands run (`fridge.commands`), and servers, which are other p
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from fridge._native import lib, text
@@ -79,6 +80,8 @@ class Store(Published):
             paths.prepare(where)
         segment = Segment(where, size=_bytes(size), create=create, readonly=readonly, prealloc=prealloc,
                           name=name or "", sigbus_handler=sigbus_handler)  # fmt: skip
+        if segment.set_aside:
+            warnings.warn(segment.set_aside, RuntimeWarning, stacklevel=3)
         super().__init__(segment, db, decode_responses)
 
     @property

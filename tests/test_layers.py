@@ -118,6 +118,7 @@ COVERED_BY: dict[str, str] = {
     "shm/layout.c": "tests/c/test_segment.c",
     "shm/liveness.c": "tests/c/test_segment.c",
     "shm/huge.c": "tests/test_huge.py",
+    "shm/replace.c": "tests/c/test_boot.c",
     "shm/room.c": "tests/c/test_segment.c",
     "shm/sigbus.c": "tests/c/test_segment.c",
     "shm/stats.c": "tests/c/test_segment.c",

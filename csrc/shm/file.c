@@ -278,6 +278,31 @@ fr_status file_publish(draft *d, const char *path, fr_error *err) {
     return FR_OK;
 }
 
+/* rename(2) alone replaces, and it needs a name to start from. */
+static fr_status name_draft(draft *d, const char *path, fr_error *err) {
+    char self[32];
+    if (d->temporary) return FR_OK;
+    if (asprintf(&d->temporary, "%s.new-boot", path) < 0) {
+        d->temporary = NULL;
+        return segment_fail(err, FR_SYSTEM, "out of memory");
+    }
+    unlink(d->temporary); /* of one that was killed here */
+    snprintf(self, sizeof self, "/proc/self/fd/%d", d->fd);
+    if (linkat(AT_FDCWD, self, AT_FDCWD, d->temporary, AT_SYMLINK_FOLLOW) == 0) return FR_OK;
+    return segment_fail(err, FR_SYSTEM, "cannot create %s: %s", d->temporary, strerror(errno));
+}
+
+fr_status file_replace(draft *d, const char *path, fr_error *err) {
+    fr_status status = name_draft(d, path, err);
+    if (status != FR_OK) return status;
+    if (rename(d->temporary, path) != 0) {
+        return segment_fail(err, FR_SYSTEM, "cannot rename %s to %s: %s", d->temporary, path, strerror(errno));
+    }
+    free(d->temporary);
+    d->temporary = NULL;
+    return FR_OK;
+}
+
 void file_discard(draft *d) {
     if (d->temporary) unlink(d->temporary);
     free(d->temporary);

@@ -43,6 +43,9 @@ typedef struct draft {
 fr_status file_draft(const char *path, uint32_t mode, draft *d, fr_error *err);
 /* file_publish gives it its name: FR_RETRY when another file got there first. */
 fr_status file_publish(draft *d, const char *path, fr_error *err);
+/* file_replace gives it the name of a file that exists, in one step; on its way there an unnamed draft is called
+ * <path>.new-boot, where only one process at a time may be (BYTE_CREATE). */
+fr_status file_replace(draft *d, const char *path, fr_error *err);
 /* file_discard removes an unpublished draft and closes it. */
 void file_discard(draft *d);
 

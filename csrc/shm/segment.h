@@ -110,7 +110,7 @@ bool segment_stale(segment *s);
 fr_status segment_destroy(const char *path, fr_error *err);
 
 /* segment_other_boot says whether the file was made on another boot: every process in its table is gone, and what the
- * disk kept of it is no prefix of the store order. store/ decides what to do about it. */
+ * disk kept of it is no prefix of the store order. store/boot.c decides what to do about it. */
 bool segment_other_boot(segment *s);
 
 /* segment_size_warning says in one line (text, n bytes) why a segment of `size` bytes at path will probably not be able

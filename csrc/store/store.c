@@ -9,6 +9,8 @@
 
 #define WRITE_ATTEMPTS 32768 /* relocks, growth steps (16384 in the largest segment) and evictions of one operation together */
 
+#define OPEN_ATTEMPTS 64 /* each of them meets a file of another boot: none but the first should */
+
 /* --- opening -------------------------------------------------------------------------------------------------------- */
 
 fr_status store_over(segment *s, store **out, fr_error *err) {
@@ -26,18 +28,44 @@ fr_status store_over(segment *s, store **out, fr_error *err) {
     return FR_OK;
 }
 
-fr_status store_open(const char *path, const segment_options *o, store **out, bool *created, fr_error *err) {
+/* One look at the path. FR_RETRY: another boot's file was there, and is there no longer. */
+static fr_status open_once(const char *path, const segment_options *o, store **out, bool *created, char **aside,
+                           fr_error *err) {
     segment *s;
     fr_status status = segment_open(path, o, &s, created, err);
     if (status != FR_OK) return status;
-    status = store_over(s, out, err);
+    if (segment_other_boot(s)) status = boot_adopt(s, aside, err);
+    else status = store_over(s, out, err);
     if (status != FR_OK) segment_close(s);
     return status;
+}
+
+static void tell_aside(const char *aside, fr_error *err) {
+    size_t n = strlen(err->text);
+    snprintf(err->text + n, sizeof err->text - n, "; the damaged one of another boot is now %s", aside);
+}
+
+fr_status store_open(const char *path, const segment_options *o, store **out, bool *created, fr_error *err) {
+    char *aside = NULL;
+    fr_status status = FR_RETRY;
+    for (int i = 0; status == FR_RETRY && i < OPEN_ATTEMPTS; i++) status = open_once(path, o, out, created, &aside, err);
+    if (status == FR_OK) {
+        (*out)->aside = aside;
+        return FR_OK;
+    }
+    if (status == FR_RETRY) {
+        snprintf(err->text, sizeof err->text, "%s: files of another boot took its place %d times over", path, OPEN_ATTEMPTS);
+        status = FR_SYSTEM;
+    }
+    if (aside) tell_aside(aside, err);
+    free(aside);
+    return err->status = status;
 }
 
 void store_close(store *st) {
     store_catalogue_free(st);
     segment_close(st->s);
+    free(st->aside);
     free(st);
 }
 

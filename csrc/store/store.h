@@ -29,6 +29,7 @@ typedef struct store {
     struct table **tables;        /* by table number; NULL where none is declared */
     uint64_t deaths_seen;         /* room.c: recovered deaths for which all keys have been looked at */
     struct table *spare;          /* memory for one more of them, taken before a declaration is published */
+    char *aside;                  /* where store_open put a damaged file of another boot; NULL: it found none */
 } store;
 
 /* A key, routed: where it lives and under which hash. name is what the block holds: for a row without its table's prefix.
@@ -44,11 +45,17 @@ typedef struct key {
     uint64_t catalogue; /* version of the catalogue that it was routed by */
 } key;
 
-/* store_open opens (creates) the segment and reads the catalogue. */
+/* store_open opens (creates) the segment and reads the catalogue. One of another boot is first taken into this one, or set
+ * aside (boot_adopt). */
 fr_status store_open(const char *path, const segment_options *o, store **out, bool *created, fr_error *err);
 /* store_over wraps a segment that is already open (harnesses); store_close closes the segment too. */
 fr_status store_over(segment *s, store **out, fr_error *err);
 void store_close(store *st);
+
+/* boot_adopt brings the file behind s, which another boot left (segment_other_boot), into this one: boot.c. It returns
+ * FR_RETRY when the file is to be opened again: it has been taken over, by this process or another, or set aside, and
+ * then *aside (malloc'd) is its new name. FR_READONLY, FR_ATTACHED, and what copying a file can fail with: it stays. */
+fr_status boot_adopt(segment *s, char **aside, fr_error *err);
 
 /* key_route finds a key's place. FR_KEYTOOLONG, FR_DBRANGE. */
 fr_status key_route(store *st, uint32_t db, span name, key *out, fr_error *err);

@@ -22,10 +22,16 @@ typedef struct walk {
     uint32_t stripe;
     uint64_t *keys, *expires; /* [stripes * spaces], as found */
     bool repair;
+    fr_status stopped; /* FR_NOSPACE: this process lacks memory to look with, which says nothing about the store */
 } walk;
 
 static void note(walk *w, const char *text) {
     if (w->report->findings++ == 0) snprintf(w->report->first, sizeof w->report->first, "%s", text);
+}
+
+static void judge(walk *w, fr_status status, const char *text) {
+    if (status == FR_NOSPACE) w->stopped = status;
+    else if (status != FR_OK) note(w, text);
 }
 
 /* --- one key --------------------------------------------------------------------------------------------------------- */
@@ -97,7 +103,7 @@ static fr_status check_key(void *ctx, uint64_t slot) {
         char text[FR_ERROR_TEXT];
         snprintf(text, sizeof text, "stripe %u: slot word %llx: %.400s", w->stripe, (unsigned long long)slot,
                  err.text[0] ? err.text : "names no possible block");
-        note(w, text);
+        judge(w, status, text);
         return FR_OK; /* go on: one finding must not hide others */
     }
     if (row) w->report->rows++;
@@ -145,6 +151,7 @@ static fr_status verify_under_latches(store *st, txn *t, void *ctx) {
     walk *w = ctx;
     fr_error err = {.text = ""};
     w->t = t;
+    w->stopped = FR_OK;
     size_t cells = (size_t)st->s->g.stripes * st->s->g.spaces;
     if (!heap_marks_init(&w->marks, st->s)) return FR_NOSPACE;
     w->keys = calloc(2 * cells, sizeof *w->keys);
@@ -157,15 +164,15 @@ static fr_status verify_under_latches(store *st, txn *t, void *ctx) {
     fr_status status = FR_OK;
     for (uint32_t i = 0; i < st->s->g.stripes; i++) {
         status = verify_stripe(w, i, &err);
-        if (status != FR_OK) note(w, err.text);
+        judge(w, status, err.text);
     }
-    if (table_check(st, &w->marks, &err) != FR_OK) note(w, err.text);
-    if (w->report->findings == 0 && heap_check(st->s, &w->marks, &err) != FR_OK) note(w, err.text);
+    judge(w, table_check(st, &w->marks, &err), err.text);
+    if (w->report->findings == 0) judge(w, heap_check(st->s, &w->marks, &err), err.text);
     compare_counts(w);
     w->report->pages = segment_super(st->s)->pool_used;
     free(w->keys);
     heap_marks_free(&w->marks);
-    return FR_OK;
+    return w->stopped;
 }
 
 fr_status store_verify(store *st, bool repair, verify_report *out, fr_error *err) {

@@ -25,6 +25,8 @@ from fridge.server.notify import Notifier
 from fridge.server.shared import RunId, tell_engine
 from fridge.server.supervisor import Supervisor
 
+log = logging.getLogger(__name__)
+
 LEVELS = {"debug": logging.DEBUG, "verbose": logging.INFO, "notice": logging.INFO, "warning": logging.WARNING}
 
 
@@ -50,6 +52,8 @@ def serve(settings: Settings, tables: Sequence[TableDeclaration], config_file: s
         raise StartError(str(error)) from None
     try:
         opened = open_segment(settings, where)
+        if opened.set_aside:
+            log.warning("%s", opened.set_aside)
         try:
             tell_engine(opened, settings)
             declare(opened, tables)

@@ -3,7 +3,8 @@
  * unless it succeeded, nothing left behind (descriptors, mappings, files, memory), and the same done again works.
  *
  * The calls are the engine's own (ld --wrap), so what libc and the harness allocate does not fail. Two families:
- *   files     create, attach, attach read-only, first write, growth, recovery of a dead process, destroy
+ *   files     create, attach, attach read-only, first write, growth, recovery of a dead process, takeover of a file
+ *             of another boot, destroy
  *   memory    every operation of tests/crash/operations.def, verification, waiting, and a session's commands
  * What needs limits of a whole process (RLIMIT_AS, RLIMIT_NOFILE, accept) is in test_lifetime.py, a full tmpfs in
  * tests/test_bad_files.py.
@@ -74,6 +75,8 @@ WRAP(int, lstat, (const char *p, struct stat *st), (p, st), -1, EACCES)
 WRAP(int, mkdir, (const char *p, mode_t mode), (p, mode), -1, EACCES)
 WRAP(ssize_t, pread, (int fd, void *to, size_t n, off_t at), (fd, to, n, at), -1, EIO)
 WRAP(ssize_t, getrandom, (void *to, size_t n, unsigned flags), (to, n, flags), -1, ENOSYS)
+WRAP(int, rename, (const char *from, const char *to), (from, to), -1, EACCES)
+WRAP(int, fdatasync, (int fd), (fd), -1, EIO)
 WRAP(int, linkat, (int a, const char *from, int b, const char *to, int flags), (a, from, b, to, flags), -1, EPERM)
 
 int __real_vasprintf(char **to, const char *format, va_list args);
@@ -311,6 +314,34 @@ static void dies(void) {
     _exit(0);
 }
 
+/* A sound file of another boot: taken over, or left as it is, whatever fails; never set aside. */
+static void one_takeover(uint64_t n, bool onwards, bool *failed) {
+    segment_options o = {.owner = UINT32_MAX};
+    fr_error err = {.text = ""};
+    holdings before = take_stock();
+    superblock sb;
+    store *st;
+    bool created;
+    make_file();
+    int fd = open(path, O_RDWR);
+    CHECK(pread(fd, &sb, sizeof sb, 0) == (ssize_t)sizeof sb);
+    sb.boot_id[0] ^= 1;
+    sb.checksum = layout_checksum(&sb);
+    CHECK(pwrite(fd, &sb, sizeof sb, 0) == (ssize_t)sizeof sb);
+    close(fd);
+    arm(n, onwards);
+    fr_status status = store_open(path, &o, &st, &created, &err);
+    *failed = disarm();
+    expect_named(status, &err, status != FR_NOSPACE);
+    if (status == FR_OK) store_close(st);
+    if (status != FR_OK && strstr(err.text, ".damaged-")) blame("a sound file was set aside");
+    CHECK_STATUS(store_open(path, &o, &st, &created, &err), FR_OK);
+    if (segment_other_boot(st->s)) blame("it was not taken over when tried again");
+    store_close(st);
+    remove_file();
+    expect_stock(before, true);
+}
+
 static void one_recovery(uint64_t n, bool onwards, bool *failed) {
     segment_options o = {.owner = UINT32_MAX};
     fr_error err = {.text = ""};
@@ -355,6 +386,7 @@ static void test_files(void) {
     fail_each("first write", one_first_write);
     fail_each("growth", one_growth);
     fail_each("recovery", one_recovery);
+    fail_each("takeover from another boot", one_takeover);
     fail_each("destroy", one_destroy);
     make_file();
     fail_each("attach", one_attach);
