@@ -510,6 +510,9 @@ static void one_catalogue(uint64_t n, bool onwards, bool *failed) {
 static void one_wait(uint64_t n, bool onwards, bool *failed) {
     actor a = on_stage();
     stripe *st = segment_stripe(stage, 0);
+    uint32_t me = stage->me->word;
+    segment_become(stage, 3, 1); /* who holds it is in the process table */
+    segment_become(stage, LATCH_SLOT(me), LATCH_GEN(me));
     segment_set_dead(stage, 3, false);
     segment_super(stage)->shared_settings[SETTING_LATCH_TIMEOUT] = 10;
     st->latch = LATCH_WORD(3, 1);

@@ -120,7 +120,7 @@ static unsigned image_count;
 #define LONG_NAME "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 static const char populate[] =
     "ACQUIRE lock t0; ACQUIRE lock t1 QUEUE; ACQUIRE lock t2 QUEUE OWNED; ACQUIRE sem t1 SHARED 3 OWNED; ACQUIRE sem t2 SHARED 3; "
-    "ACQUIRE sem t3 LIMIT 3 QUEUE; ACQUIRE sem t4 SHARED 3 QUEUE LEASE 50; PUBLISH vars {a:1}; DOORBELLS 1; "
+    "ACQUIRE sem t3 LIMIT 3 QUEUE; ACQUIRE sem t4 SHARED 3 QUEUE LEASE 50; PUBLISH vars {a:1}; WAITERS; "
     "DECLARE tab 8 count int32 reset int64 note str:8; DECLARE one 32 n int64; DECLARE gone 4 x float64;"
     "SET s1 v; SET s2 v*30; SET s3 v*60; SET s4 v*120; SET s5 v*200; SET run r*900;"
     "SET i1 5; SET i2 77 PXAT 99999; SET e1 x PXAT 10500; SET e2 5 PXAT 10500; SET e3 v*90 PXAT 99999;"
