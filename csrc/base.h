@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define FRIDGE_API __attribute__((visibility("default")))
+#define FR_INLINE __attribute__((always_inline)) static inline
 #define FR_LIKELY(x) __builtin_expect(!!(x), 1)
 #define FR_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define FR_ALIGN(n, a) (((n) + (a) - 1) & ~((a) - 1))

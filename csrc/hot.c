@@ -69,40 +69,63 @@ static fr_status get_quickly(store *st, get_call *c, fr_error *err) {
     return err->status = status;
 }
 
+/* Routed, but not as one of a table's rows: FR_RETRY for those, and for what key_route has an error for. */
+HOT fr_status route_straight(store *st, uint32_t db, span name, key *k) {
+    uint64_t catalogue = ld8(&segment_super(st->s)->catalogue_version);
+    if (FR_UNLIKELY(name.n > KEY_MAX || db > DATABASES)) return FR_RETRY;
+    if (FR_UNLIKELY(db == 0 && catalogue > 1)) {
+        fr_error ignored;
+        key routed; /* of its own, so that k need not be in memory */
+        if (key_route(st, db, name, &routed, &ignored) != FR_OK || routed.table != NO_TABLE) return FR_RETRY;
+        *k = routed;
+        return FR_OK;
+    }
+    *k = (key){.full = name, .name = name, .db = db, .catalogue = catalogue};
+    key_route_plain(st->s, k);
+    return FR_OK;
+}
+
 /* get_straight: quick.h's case, or FR_RETRY with nothing counted. */
-HOT fr_status get_straight(store *st, get_call *c) {
+HOT fr_status get_straight(store *st, uint32_t db, span name, hot_sink *sink, bool *found) {
     quick_value q;
-    fr_status status = quick_get(st, &c->k, &q);
-    c->sink->to = NULL;
-    c->found = status == FR_OK;
-    if (FR_UNLIKELY(status == FR_NOKEY)) {
+    key k;
+    fr_status status = route_straight(st, db, name, &k);
+    if (FR_LIKELY(status == FR_OK)) status = quick_get(st, &k, &q);
+    if (FR_UNLIKELY(status != FR_OK && status != FR_NOKEY)) return FR_RETRY;
+    sink->to = NULL;
+    *found = status == FR_OK;
+    if (FR_UNLIKELY(!*found)) {
         stat_add(st->s, STAT_keyspace_misses, 1);
         return FR_OK;
     }
-    if (FR_UNLIKELY(status != FR_OK)) return status;
-    value v = {.kind = q.is_int ? VALUE_INT : VALUE_BYTES, .n = q.n, .p = q.p, .i = q.i};
-    status = deliver(st->s, c->sink, &v);
+    if (FR_UNLIKELY(q.is_int)) {
+        value v = {.kind = VALUE_INT, .i = quick_int(&q)};
+        deliver(st->s, sink, &v);
+    } else {
+        sink->to = sink->room(sink, sink->n = q.n);
+        if (FR_LIKELY(sink->to != NULL)) copy_out(sink->to, q.p, q.n);
+    }
     if (FR_UNLIKELY(!quick_holds(&q))) return FR_RETRY;
     stat_add(st->s, STAT_keyspace_hits, 1);
+    return FR_OK;
+}
+
+/* get_any: whatever the key is. */
+__attribute__((noinline)) static fr_status get_any(store *st, uint32_t db, span name, hot_sink *sink, bool *found, bool wait,
+                                                   fr_error *err) {
+    get_call c = {.sink = sink};
+    fr_status status = route(st, db, name, &c.k, err);
+    if (FR_UNLIKELY(status != FR_OK)) return status;
+    if (wait || c.k.table != NO_TABLE || has_policy(st)) status = read_one(st, &c.k, clock_boot_ms(), get_op, &c, wait, err);
+    else status = get_quickly(st, &c, err);
+    *found = c.found;
     return status;
 }
 
 fr_status hot_get(store *st, uint32_t db, span name, hot_sink *sink, bool *found, bool wait, fr_error *err) {
-    get_call c;
-    c.sink = sink;
-    c.found = false;
-    fr_status status = route(st, db, name, &c.k, err);
-    if (FR_UNLIKELY(status != FR_OK)) return status;
-    if (FR_UNLIKELY(wait || c.k.table != NO_TABLE || has_policy(st))) {
-        status = read_one(st, &c.k, clock_boot_ms(), get_op, &c, wait, err);
-    } else {
-        status = get_straight(st, &c);
-        if (FR_UNLIKELY(status == FR_RETRY)) status = get_quickly(st, &c, err);
-        if (FR_UNLIKELY(st->s->lost)) status = FR_LOST;
-        err->status = status;
-    }
-    *found = c.found;
-    return status;
+    fr_status status = FR_UNLIKELY(wait) ? FR_RETRY : get_straight(st, db, name, sink, found);
+    if (FR_UNLIKELY(status == FR_RETRY)) status = get_any(st, db, name, sink, found, wait, err);
+    return err->status = FR_UNLIKELY(st->s->lost) ? FR_LOST : status;
 }
 
 fr_status hot_get_versioned(store *st, uint32_t db, span name, hot_sink *sink, bool *found, uint64_t *version, bool wait,

@@ -6,7 +6,7 @@
 
 #include "hot.h"
 
-#define HOT __attribute__((always_inline)) static inline
+#define HOT FR_INLINE
 #define SPINS 200 /* pauses: some microseconds, as long as a few commits take */
 
 /* --- the two tries ------------------------------------------------------------------------------------------------ */

@@ -119,6 +119,14 @@ static inline void fill(void *to, const void *from, size_t n) {
     fill_part(to, from, n);
 }
 
+static inline void copy_4_words(char *to, const uint64_t *from) {
+    uint64_t a = ld8(from), b = ld8(from + 1), c = ld8(from + 2), d = ld8(from + 3);
+    memcpy(to, &a, 8);
+    memcpy(to + 8, &b, 8);
+    memcpy(to + 16, &c, 8);
+    memcpy(to + 24, &d, 8);
+}
+
 /* copy_out copies n bytes that may be changing underneath; the caller validates before it believes them.
  * from is 8-aligned. Words up to 256 bytes, memcpy with an acquire fence above (36 ns against 7 ns at 1 KiB). */
 static inline void copy_out(void *to, const void *from, size_t n) {
@@ -128,22 +136,33 @@ static inline void copy_out(void *to, const void *from, size_t n) {
     const size_t word_limit = 256;
 #endif
     if (n <= word_limit) {
-        const uint64_t *words = (const uint64_t *)from;
+        const uint64_t *words = (const uint64_t *)from, *fours = words + n / 32 * 4, *ones = words + n / 8;
         char *t = (char *)to;
-        size_t i = 0;
-        for (; i + 8 <= n; i += 8) {
-            uint64_t w = ld8(&words[i / 8]);
-            memcpy(t + i, &w, 8);
+        for (; words != fours; words += 4, t += 32) copy_4_words(t, words);
+        for (; words != ones; words++, t += 8) {
+            uint64_t w = ld8(words);
+            memcpy(t, &w, 8);
         }
-        if (i < n) {
-            uint64_t w = ld8(&words[i / 8]);
-            memcpy(t + i, &w, n - i);
+        if (n & 7) {
+            uint64_t w = ld8(words);
+            memcpy(t, &w, n & 7);
         }
         return;
     }
     ACCESS_HOOK(ACCESS_LD8, from, n);
     memcpy(to, from, n);
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
+}
+
+/* memcmp(a, b, n) == 0 for a few words: a third of the call's instructions at 16 bytes. */
+static inline bool same_words(const char *a, const char *b, size_t n) {
+    uint64_t differs = 0, x, y;
+    for (const char *end = a + (n & ~(size_t)7); a != end; a += 8, b += 8) {
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        differs |= x ^ y;
+    }
+    return !differs && ((n & 7) == 0 || memcmp(a, b, n & 7) == 0);
 }
 
 /* same_bytes compares n bytes that may be changing underneath with bytes of our own. shared is 8-aligned and may be read
@@ -156,7 +175,7 @@ static inline bool same_bytes(const void *shared, const void *own, size_t n) {
     }
     return true;
 #else
-    bool same = memcmp(shared, own, n) == 0;
+    bool same = FR_LIKELY(n <= 64) ? same_words(shared, own, n) : memcmp(shared, own, n) == 0;
     __atomic_thread_fence(__ATOMIC_ACQUIRE);
     return same;
 #endif

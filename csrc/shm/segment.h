@@ -146,6 +146,13 @@ static inline bool segment_holds(segment *s, uint64_t off, uint64_t n) {
     return segment_prove(s, end);
 }
 
+/* segment_has is segment_holds for an offset out of a slot or directory word and a length below a page run's: their sum
+ * cannot overflow. */
+static inline bool segment_has(segment *s, uint64_t off, uint32_t n) {
+    if (FR_LIKELY(off >= s->l.data && off + n <= __atomic_load_n(&s->bound, __ATOMIC_RELAXED))) return true;
+    return segment_holds(s, off, n);
+}
+
 static inline superblock *segment_super(segment *s) { return (superblock *)s->base; }
 
 static inline stripe *segment_stripe(segment *s, uint32_t i) {

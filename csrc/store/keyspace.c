@@ -11,48 +11,6 @@
 
 /* --- routing ------------------------------------------------------------------------------------------------------ */
 
-static inline uint64_t load8(const char *p) {
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
-static inline uint64_t fold(uint64_t a, uint64_t b) {
-    __uint128_t product = (__uint128_t)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* The last 0..15 bytes as two words, without reading beyond the name. */
-static inline void tail(const char *p, size_t n, uint64_t *a, uint64_t *b) {
-    if (n >= 8) {
-        *a = load8(p);
-        *b = load8(p + n - 8);
-    } else if (n >= 4) {
-        uint32_t low, high;
-        memcpy(&low, p, 4);
-        memcpy(&high, p + n - 4, 4);
-        *a = low;
-        *b = high;
-    } else if (n) {
-        *a = (uint64_t)(uint8_t)p[0] << 16 | (uint64_t)(uint8_t)p[n >> 1] << 8 | (uint8_t)p[n - 1];
-        *b = 0;
-    } else {
-        *a = *b = 0;
-    }
-}
-
-/* Folded multiplication under a secret (the construction of wyhash and rapidhash, whose published analyses it relies on):
- * both factors are masked by secret words, so that a client cannot aim at zero or at collisions. */
-uint64_t key_hash(const segment *s, uint32_t domain, span name) {
-    const uint64_t *secret = s->secret;
-    uint64_t h = fold(domain ^ secret[0], name.n ^ secret[1]), a, b;
-    const char *p = name.p;
-    size_t n = name.n;
-    for (; n >= 16; n -= 16, p += 16) h = fold(load8(p) ^ secret[2], load8(p + 8) ^ h);
-    tail(p, n, &a, &b);
-    return fold(fold(a ^ secret[3], b ^ h) ^ secret[1], h ^ secret[2]);
-}
-
 static table *prefix_table(store *st, span name, size_t *colon) {
     const char *at = memchr(name.p, ':', name.n < TABLE_NAME_MAX + 1 ? name.n : TABLE_NAME_MAX + 1);
     if (!at) return NULL;
@@ -68,7 +26,6 @@ fr_status key_route(store *st, uint32_t db, span name, key *out, fr_error *err) 
     if (FR_UNLIKELY(db > DATABASES)) return err->status = FR_DBRANGE;
     out->full = out->name = name;
     out->db = db;
-    out->table = NO_TABLE;
     out->catalogue = ld8(&segment_super(s)->catalogue_version);
     if (FR_UNLIKELY(db == 0 && out->catalogue > 1)) {
         size_t colon;
@@ -82,19 +39,14 @@ fr_status key_route(store *st, uint32_t db, span name, key *out, fr_error *err) 
             return FR_OK;
         }
     }
-    out->space = (uint32_t)ld8(&segment_super(s)->db[db]);
-    out->hash = key_hash(s, FIELD_SPACE, name);
-    out->stripe = key_stripe_of(s, out->hash);
+    key_route_plain(s, out);
     return FR_OK;
 }
 
-bool key_current(const store *st, const key *k) {
-    superblock *super = segment_super(st->s);
-    if (FR_LIKELY(k->table == NO_TABLE)) {
-        return ld8(&super->db[k->db]) == k->space && (k->db != 0 || ld8(&super->catalogue_version) == k->catalogue);
-    }
+bool row_key_current(const store *st, const key *k) {
     const table *tb = st->tables[k->table];
-    return tb && tb->state == TABLE_LIVE && ld8(&super->catalogue_version) == k->catalogue && table_space(st, tb) == k->space;
+    bool same = ld8(&segment_super(st->s)->catalogue_version) == k->catalogue;
+    return tb && tb->state == TABLE_LIVE && same && table_space(st, tb) == k->space;
 }
 
 /* --- look-up ------------------------------------------------------------------------------------------------------- */

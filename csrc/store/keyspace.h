@@ -11,6 +11,7 @@
 #define FRIDGE_STORE_KEYSPACE_H
 
 #include "store/block.h"
+#include "store/route.h"
 
 /* A key that was found. */
 typedef struct found {
@@ -96,15 +97,6 @@ void key_changed(txn *t, const key *k);
 
 /* key_count adjusts keys and expires of (stripe, space) in the transaction. */
 void key_count(txn *t, uint32_t stripe, uint32_t space, int64_t keys, int64_t expires);
-
-/* key_hash: the keyed hash of bytes in a domain. All databases share domain 0, so that a key keeps its stripe when its
- * database is flushed, swapped or changed, and a flushed block is found, and replaced, where its name lives; each table has
- * a domain of its own (1 + its number), because many tables use the same row keys. Fields of a tree: FIELD_SPACE. */
-#define FIELD_SPACE 0u
-uint64_t key_hash(const segment *s, uint32_t domain, span name);
-
-/* key_stripe_of: stripe of a hash for a database key; table rows: hash modulo the table's stripes. */
-static inline uint32_t key_stripe_of(const segment *s, uint64_t hash) { return (uint32_t)hash & (s->g.stripes - 1); }
 
 /* Wall-clock conversions through the segment's one offset cell. */
 uint64_t keyspace_from_wall(store *st, uint64_t wall_ms);

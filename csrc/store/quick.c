@@ -1,114 +1,13 @@
 /* quick.c - see quick.h. */
 #include "store/quick.h"
 
-#include "shm/index.h"
 #include "shm/wait.h"
 #include "store/column.h"
-
-/* Where a key's block is, as the stripe's index says now. */
-typedef struct place {
-    stripe *st;
-    uint64_t seq, *slot_at, slot, off, version, meta, body, expiry;
-} place;
-
-/* The segment of the index for a tag, or 0. */
-static inline uint64_t index_page(segment *s, uint64_t root, uint32_t tag) {
-    unsigned depth = (unsigned)(root >> 32 & 63);
-    uint64_t entry = root, off = (root & UINT64_C(0xffffffff)) << 4;
-    if (depth) {
-        if (FR_UNLIKELY(depth > INDEX_PREFIX_BITS || !segment_holds(s, off, UINT64_C(8) << depth))) return 0;
-        entry = ld8(SEG_AT(s, off, uint64_t) + (tag >> INDEX_PLACE_BITS & ((UINT32_C(1) << depth) - 1)));
-        off = (entry & UINT64_C(0xffffffff)) << 4;
-    }
-    return FR_LIKELY(entry && off % s->g.page_size == 0 && segment_holds(s, off, s->g.page_size)) ? off : 0;
-}
-
-static inline uint64_t *quad_of(segment *s, uint64_t page, uint32_t tag) {
-    return SEG_AT(s, page + (tag >> 2 & 15 & (s->g.page_size / 256 - 1)) * 256, uint64_t);
-}
-
-/* Is the block behind this slot word the key's, settled, and a plain short string? FR_NOKEY: another key. */
-static inline fr_status examine(segment *s, const key *k, uint64_t slot, place *p) {
-    uint32_t size = heap_class_size(s, SLOT_CLASS(slot));
-    p->off = SLOT_OFF(slot);
-    if (FR_UNLIKELY(size == 0 || !segment_holds(s, p->off, size))) return FR_RETRY;
-    const uint64_t *block = SEG_AT(s, p->off, uint64_t);
-    __builtin_prefetch(block + 8); /* two misses at once, where there are two */
-    p->version = ld8(&block[0]);
-    p->meta = ld8(&block[1]);
-    if (FR_UNLIKELY(p->version & 1 || META_KIND(p->meta) != KIND_STRING || META_SPACE(p->meta) != k->space ||
-                    META_FLAGS(p->meta) & ~(FLAG_INT | FLAG_EXPIRY))) {
-        return FR_RETRY;
-    }
-    uint64_t name = block_name_at(p->meta);
-    p->expiry = META_FLAGS(p->meta) & FLAG_EXPIRY ? ld8(&block[BLOCK_EXPIRY / 8]) : NO_EXPIRY;
-    p->body = name + FR_ALIGN((uint64_t)META_KLEN(p->meta), 8);
-    if (FR_UNLIKELY(p->body + (META_FLAGS(p->meta) & FLAG_INT ? 8 : META_VLEN(p->meta)) > size)) return FR_RETRY;
-    if (META_KLEN(p->meta) != k->name.n || !same_bytes(&block[name / 8], k->name.p, k->name.n)) return FR_NOKEY;
-    return FR_UNLIKELY(p->expiry != NO_EXPIRY) && p->expiry <= clock_boot_ms() ? FR_RETRY : FR_OK;
-}
-
-/* The same for a row: one of the table's images, of its present space, with a short name and no expiry. */
-static inline fr_status examine_row(segment *s, const key *k, const table *tb, uint64_t slot, place *p) {
-    uint64_t at = SLOT_OFF(slot) - tb->rows_off;
-    p->off = SLOT_OFF(slot);
-    if (FR_UNLIKELY(SLOT_CLASS(slot) != CLASS_ROW)) return FR_RETRY; /* another kind's: p->off is not to be looked at */
-    if (FR_UNLIKELY(at >= tb->images * tb->stride || at % tb->stride || !segment_holds(s, p->off, tb->stride))) return FR_RETRY;
-    const uint64_t *image = SEG_AT(s, p->off, uint64_t);
-    p->version = ld8(&image[0]);
-    p->meta = ld8(&image[1]);
-    if (FR_UNLIKELY(p->version & 1 || META_KIND(p->meta) != KIND_ROW || META_SPACE(p->meta) != k->space)) return FR_RETRY;
-    if (FR_UNLIKELY(k->name.n > ROW_NAME_INLINE || ld8(&image[2]) != NO_EXPIRY)) return FR_RETRY;
-    return META_KLEN(p->meta) == k->name.n && same_bytes(&image[3], k->name.p, k->name.n) ? FR_OK : FR_NOKEY;
-}
-
-/* tb: NULL for a string. */
-__attribute__((always_inline)) static inline fr_status find(segment *s, const key *k, const table *tb, place *p) {
-    uint32_t tag = INDEX_TAG(k->hash);
-    p->st = segment_stripe(s, k->stripe);
-    p->seq = ld8(&p->st->seq);
-    uint64_t root = ld8(&p->st->root), page = index_page(s, root, tag);
-    if (FR_UNLIKELY(p->seq & 1 || page == 0)) return root == 0 && ld8(&p->st->seq) == p->seq && !(p->seq & 1) ? FR_NOKEY : FR_RETRY;
-    uint64_t *quad = quad_of(s, page, tag);
-    for (uint32_t b = 0; b < 4; b++) {
-        uint64_t *bucket = quad + ((b ^ (tag & 3)) << 3);
-        for (uint32_t i = 0; i < 8; i++) {
-            p->slot = ld8(&bucket[i]);
-            if (FR_LIKELY(SLOT_TAG(p->slot) != tag || p->slot == 0)) continue;
-            p->slot_at = &bucket[i];
-            fr_status status = tb ? examine_row(s, k, tb, p->slot, p) : examine(s, k, p->slot, p);
-            if (FR_LIKELY(status != FR_NOKEY)) return status;
-            /* another key's, or the key's no longer: a stale word leads to a block that has got another owner */
-            if (ld8(p->slot_at) != p->slot || ld8(SEG_AT(s, p->off, uint64_t)) != p->version) return FR_RETRY;
-        }
-    }
-    return ld8(&p->st->seq) == p->seq ? FR_NOKEY : FR_RETRY;
-}
-
-fr_status quick_get(store *st, const key *k, quick_value *out) {
-    place p;
-    if (FR_UNLIKELY(k->table != NO_TABLE || ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
-    fr_status status = find(st->s, k, NULL, &p);
-    /* A flush or swap since the key was routed: it steps every seq, so what holds now has held all along. */
-    if (FR_UNLIKELY(!key_current(st, k))) return FR_RETRY;
-    if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY && ld8(&p.st->seq) != p.seq ? FR_RETRY : status;
-    out->slot_at = p.slot_at;
-    out->slot = p.slot;
-    out->block = SEG_AT(st->s, p.off, uint64_t);
-    out->version = p.version;
-    out->seq_at = &p.st->seq;
-    out->seq = p.seq;
-    out->p = SEG_AT(st->s, p.off + p.body, const char);
-    out->n = META_VLEN(p.meta);
-    out->is_int = META_FLAGS(p.meta) & FLAG_INT;
-    if (out->is_int) out->i = (int64_t)ld8((const uint64_t *)out->p);
-    return FR_OK;
-}
 
 fr_status quick_row_image(store *st, const key *k, const table *tb, char *image) {
     place p;
     if (FR_UNLIKELY(ld8(&segment_super(st->s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
-    fr_status status = find(st->s, k, tb, &p);
+    fr_status status = place_find(st->s, k, tb, &p);
     if (FR_UNLIKELY(!key_current(st, k))) return FR_RETRY; /* as in quick_get */
     if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY && ld8(&p.st->seq) != p.seq ? FR_RETRY : status;
     copy_out(image, SEG_AT(st->s, p.off, char), tb->stride);
@@ -121,8 +20,8 @@ fr_status quick_row_image(store *st, const key *k, const table *tb, char *image)
 /* The bucket in which a key's slot word most probably is, or NULL. */
 static inline const uint64_t *first_bucket(segment *s, const key *k) {
     uint32_t tag = INDEX_TAG(k->hash);
-    uint64_t page = index_page(s, ld8(&segment_stripe(s, k->stripe)->root), tag);
-    return page ? quad_of(s, page, tag) + ((tag & 3) << 3) : NULL;
+    uint64_t page = place_page(s, ld8(&segment_stripe(s, k->stripe)->root), tag);
+    return page ? place_quad(s, page, tag) + ((tag & 3) << 3) : NULL;
 }
 
 void quick_fetch_index(store *st, const key *k) {
@@ -161,8 +60,7 @@ static inline uint64_t word_off(const place *p, const uint32_t *at, uint32_t i) 
 }
 
 /* txn_commit's stores for one block: n words of it under a new version. */
-__attribute__((always_inline)) static inline void commit_at(segment *s, const place *p, const uint32_t *at,
-                                                            const uint64_t *words, uint32_t n) {
+FR_INLINE void commit_at(segment *s, const place *p, const uint32_t *at, const uint64_t *words, uint32_t n) {
     stripe *st = p->st;
     uint64_t version = st->clock + 2, *block = SEG_AT(s, p->off, uint64_t);
     uint64_t committed = ((st->jstate >> 16) + 1) << 16 | (n + 1);
@@ -200,7 +98,7 @@ fr_status quick_set(store *st, const key *k, span bytes) {
     uint32_t n = (uint32_t)(FR_ALIGN(bytes.n, 8) / 8);
     if (FR_UNLIKELY(bytes.n == 0 || bytes.n > OVERWRITE_MAX || n + 1 > st->s->g.journal_records)) return FR_RETRY;
     if (FR_UNLIKELY(k->table != NO_TABLE || !begin(st, k))) return FR_RETRY;
-    fr_status status = find(st->s, k, NULL, &p);
+    fr_status status = place_find(st->s, k, NULL, &p);
     bool is_int = bytes.n <= 20 && text_int64(bytes, &i);
     if (status == FR_OK && is_int != (bool)(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
     if (status == FR_OK && !is_int && META_VLEN(p.meta) != bytes.n) status = FR_RETRY;
@@ -217,7 +115,7 @@ fr_status quick_set(store *st, const key *k, span bytes) {
 fr_status quick_incr(store *st, const key *k, int64_t by, int64_t *out) {
     place p;
     if (FR_UNLIKELY(k->table != NO_TABLE || !begin(st, k))) return FR_RETRY;
-    fr_status status = find(st->s, k, NULL, &p);
+    fr_status status = place_find(st->s, k, NULL, &p);
     if (status == FR_OK && !(META_FLAGS(p.meta) & FLAG_INT)) status = FR_RETRY;
     if (FR_LIKELY(status == FR_OK)) {
         int64_t now = (int64_t)ld8(SEG_AT(st->s, p.off + p.body, uint64_t));
@@ -238,7 +136,7 @@ static inline bool fits_column(const column *c, int64_t v) {
 fr_status quick_row_add(store *st, const key *k, const table *tb, const column *c, int64_t by, int64_t *out) {
     place p;
     if (FR_UNLIKELY(!begin(st, k))) return FR_RETRY;
-    fr_status status = find(st->s, k, tb, &p);
+    fr_status status = place_find(st->s, k, tb, &p);
     if (FR_LIKELY(status == FR_OK)) {
         p.body = c->offset & ~UINT32_C(7);
         uint64_t word = ld8(SEG_AT(st->s, p.off + p.body, uint64_t)), changed;
@@ -317,7 +215,7 @@ fr_status quick_row_update(store *st, const key *k, const table *tb, const row_s
     place p;
     edit e = {.image = image, .n = 0};
     if (FR_UNLIKELY(s->presence == ROW_ABSENT || s->expiry != NO_EXPIRY || !begin(st, k))) return FR_RETRY;
-    fr_status status = find(st->s, k, tb, &p);
+    fr_status status = place_find(st->s, k, tb, &p);
     if (status != FR_OK) return finish(st->s, k, status);
     copy_out(image, SEG_AT(st->s, p.off, char), tb->stride);
     status = edit_all(&e, tb, s);

@@ -14,23 +14,40 @@
 #ifndef FRIDGE_STORE_QUICK_H
 #define FRIDGE_STORE_QUICK_H
 
-#include "store/table.h"
+#include "store/place.h"
 
 /* A value where it lies. Copy it, then ask quick_holds: false means that the copy may be torn. */
 typedef struct quick_value {
-    const char *p;
+    const char *p; /* its bytes; of an integer, its word */
     uint32_t n;
     bool is_int;
-    int64_t i;
     const uint64_t *slot_at, *block, *seq_at;
     uint64_t slot, version, seq;
 } quick_value;
 
 /* quick_get: FR_OK, FR_NOKEY (certainly absent), or FR_RETRY. Counts the hit or miss once quick_holds is true: the caller
  * does (STAT_keyspace_hits). */
-fr_status quick_get(store *st, const key *k, quick_value *out);
+FR_INLINE fr_status quick_get(store *st, const key *k, quick_value *out) {
+    place p = {.st = NULL};
+    segment *s = st->s;
+    if (FR_UNLIKELY(k->table != NO_TABLE || ld8(&segment_super(s)->shared_settings[SETTING_POLICY]))) return FR_RETRY;
+    fr_status status = place_find(s, k, NULL, &p);
+    /* A flush or swap since the key was routed: it steps every seq, so what holds now has held all along. */
+    if (FR_UNLIKELY(!plain_key_current(s, k))) return FR_RETRY;
+    if (FR_UNLIKELY(status != FR_OK)) return status == FR_NOKEY && ld8(&p.st->seq) != p.seq ? FR_RETRY : status;
+    const uint64_t *block = SEG_AT(s, p.off, uint64_t);
+    *out = (quick_value){.block = block, .version = p.version, .slot_at = p.slot_at, .slot = p.slot, .seq = p.seq};
+    out->seq_at = &p.st->seq;
+    out->p = (const char *)block + p.body;
+    out->n = META_VLEN(p.meta);
+    out->is_int = META_FLAGS(p.meta) & FLAG_INT;
+    return FR_OK;
+}
 
-static inline bool quick_holds(const quick_value *v) {
+/* The value of an integer. */
+FR_INLINE int64_t quick_int(const quick_value *v) { return (int64_t)ld8((const uint64_t *)v->p); }
+
+FR_INLINE bool quick_holds(const quick_value *v) {
     return ld8(v->slot_at) == v->slot && ld8(v->block) == v->version && ld8(v->seq_at) == v->seq;
 }
 

@@ -33,7 +33,7 @@ typedef struct store {
 } store;
 
 /* A key, routed: where it lives and under which hash. name is what the block holds: for a row without its table's prefix.
- * Valid while no FLUSHDB, SWAPDB or declaration happens; writers re-check under their latch (key_current). */
+ * Valid while no FLUSHDB, SWAPDB or declaration happens; writers re-check under their latch (key_current, route.h). */
 typedef struct key {
     span full;        /* as the user wrote it */
     span name;
@@ -59,9 +59,6 @@ fr_status boot_adopt(segment *s, char **aside, fr_error *err);
 
 /* key_route finds a key's place. FR_KEYTOOLONG, FR_DBRANGE. */
 fr_status key_route(store *st, uint32_t db, span name, key *out, fr_error *err);
-
-/* key_current: does the place still hold? Asked under the latch (key_write_begin routes anew when not). */
-bool key_current(const store *st, const key *k);
 
 typedef fr_status (*store_op)(store *st, txn *t, void *ctx);
 

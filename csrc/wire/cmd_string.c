@@ -321,7 +321,7 @@ static fr_status quick_answer(context *c) {
     value v = {.kind = VALUE_NONE};
     fr_status status = quick_get(c->st, &c->keys[0], &q);
     if (FR_UNLIKELY(status == FR_RETRY || c->st->s->lost)) return FR_RETRY;
-    if (status == FR_OK && q.is_int) v = (value){.kind = VALUE_INT, .i = q.i};
+    if (status == FR_OK && q.is_int) v = (value){.kind = VALUE_INT, .i = quick_int(&q)};
     else if (status == FR_OK) v = (value){.kind = VALUE_BYTES, .n = q.n, .p = q.p};
     if (FR_UNLIKELY(answer_value(c, &v) != FR_OK || (status == FR_OK && !quick_holds(&q)))) {
         reply_truncate(c->out, c->mark);

@@ -515,7 +515,7 @@ static void headers_that_lie(void) {
         fr_status status;
         const char *word;
     } cases[] = {
-        {set_version, true, FR_VERSION, "layout version 9, this fridge reads version 2"},
+        {set_version, true, FR_VERSION, "layout version 9, this fridge reads version 3"},
         {set_hash, true, FR_VERSION, "other structures"},
         {flip_secret, false, FR_DAMAGED, "checksum"},
         {set_slots, true, FR_DAMAGED, "slots is 2147483648"},
