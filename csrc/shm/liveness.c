@@ -259,17 +259,6 @@ static void write_proc(proc *to, const proc *from) {
     for (size_t i = 1; i < FR_COUNTOF(words); i++) st8(&at[i], words[i]);
 }
 
-/* Makes the slot's previous life harmless. The beacon byte is ours; a recoverer may be at work. */
-static bool clean_slot(segment *s, uint32_t slot) {
-    proc *p = segment_proc(s, slot);
-    if (STATE_KIND(ld8(&p->state)) == STATE_FREE) return true;
-    pin held;
-    if (!pin_recovery(s, slot, clock_boot_ms() + CLEAN_WAIT_MS, &held)) return false;
-    fr_status status = recover_held(s, slot, STATE_GEN(ld8(&p->state)));
-    pin_release(&held);
-    return status == FR_OK;
-}
-
 /* What was counted before registration goes into the row; then the row is what is counted in. */
 static void adopt_stats(segment *s, uint32_t slot) {
     uint64_t *row = SEG_AT(s, s->l.stats, uint64_t) + (uint64_t)slot * s->g.stat_cells, *idle = s->priv->idle_stats;
@@ -281,8 +270,7 @@ static void adopt_stats(segment *s, uint32_t slot) {
     __atomic_store_n(&s->stats, row, __ATOMIC_RELEASE);
 }
 
-/* The slot is ours and clean. Its row of statistics may still be the previous owner's: it is folded as soon as there is
- * an identity to take a latch with, and if that fails we go on counting in it. */
+/* The slot's new life begins. */
 static void occupy(segment *s, uint32_t slot) {
     proc *p = segment_proc(s, slot), self = describe_self(s);
     uint32_t gen = (STATE_GEN(ld8(&p->state)) + 1) & ((UINT32_C(1) << LATCH_GEN_BITS) - 1);
@@ -292,8 +280,22 @@ static void occupy(segment *s, uint32_t slot) {
     st8(&p->state, STATE_MAKE(gen, STATE_ATTACHED));
     s->me->slot = slot;
     __atomic_store_n(&s->me->word, LATCH_WORD(slot, gen), __ATOMIC_RELEASE);
+}
+
+/* Takes a vacated slot whose beacon byte is ours. The recovery byte is held meanwhile: a recoverer that had read the last
+ * life's state would else write that life's end over this life's beginning, and a live process would read dead. The row of
+ * statistics may still be the last owner's: it is folded as soon as there is an identity to take a latch with, and if that
+ * fails we go on counting in it. */
+static bool claim(segment *s, uint32_t slot) {
+    pin held;
+    if (!pin_recovery(s, slot, clock_boot_ms() + CLEAN_WAIT_MS, &held)) return false;
+    bool vacant = vacated(ld8(&segment_proc(s, slot)->state));
+    if (vacant) occupy(s, slot);
+    pin_release(&held);
+    if (!vacant) return false;
     txn_fold_stats(s, slot);
     adopt_stats(s, slot);
+    return true;
 }
 
 static registration *registration_of(segment *s) { return (registration *)s->me; }
@@ -334,10 +336,7 @@ static fr_status register_file(segment *s, fr_error *err) {
             if (errno == EAGAIN) continue; /* another registrant was quicker */
             return segment_fail(err, FR_SYSTEM, "%s: cannot lock a process slot: %s", s->priv->lock_path, strerror(errno));
         }
-        if (vacated(ld8(&segment_proc(s, slot)->state)) && clean_slot(s, slot)) {
-            occupy(s, slot);
-            return FR_OK;
-        }
+        if (claim(s, slot)) return FR_OK;
         drop_beacon(s);
     }
     return segment_fail(err, FR_NOSLOT, "%s: all %u process slots are taken", s->priv->path, s->g.slots - 1);
@@ -345,12 +344,9 @@ static fr_status register_file(segment *s, fr_error *err) {
 
 static fr_status register_anonymous(segment *s, fr_error *err) {
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
-        bool used = STATE_KIND(ld8(&segment_proc(s, slot)->state)) != STATE_FREE;
-        if (used && !s->priv->dead[slot]) continue;
-        if (!clean_slot(s, slot)) continue;
+        if (!vacate(s, slot)) continue;
         s->priv->dead[slot] = 0;
-        occupy(s, slot);
-        return FR_OK;
+        if (claim(s, slot)) return FR_OK;
     }
     return segment_fail(err, FR_NOSLOT, "all %u process slots are taken", s->g.slots - 1);
 }
