@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "shm/segment_private.h"
+#include "sights.h"
 #include "store/string.h"
 #include "store/table.h"
 
@@ -23,14 +24,6 @@ const unsigned state_count = FR_COUNTOF(states);
 #define LEGAL_MAX 256
 #define HEIR 7u   /* slot of who recovers in B; A's processes have lower ones */
 #define SECOND 6u /* in C */
-
-/* What there is to be seen of a stage. */
-typedef struct view {
-    digest core, rest;
-    digest raw; /* a legal state: core, before those are recovered who died before the operation */
-    uint64_t size, settings;
-    uint64_t listed[DUMP_SLOTS];
-} view;
 
 /* One (operation, state) under work. */
 typedef struct trial {
@@ -89,6 +82,7 @@ static void show(const char *what, stage *g) {
     fprintf(stderr, "%s:\n", what);
     access_hook hook = fr_hook;
     fr_hook = NULL;
+    if (g != &A) stage_fresh(g); /* A's may be at work */
     fr_status status = dump_rest(&g->a, &d, stderr);
     if (status != FR_OK) fprintf(stderr, "  unreadable: status %d %s\n", status, g->a.err.text);
     dump_processes(g->s, listed, stderr);
@@ -124,23 +118,6 @@ static void fail(stage *g, const char *what, const char *more) {
 }
 
 /* --- views ------------------------------------------------------------------------------------------------------------ */
-
-/* What takes no look at keys. */
-static void look_around(stage *g, view *v) {
-    v->size = segment_super(g->s)->size;
-    v->settings = segment_super(g->s)->settings_version;
-    dump_processes(g->s, v->listed, NULL);
-}
-
-static fr_status look_as_reader(stage *g, view *v) {
-    look_around(g, v);
-    return dump_core(&g->a, &v->core, NULL);
-}
-
-static fr_status look_at_rest(stage *g, view *v) {
-    look_around(g, v);
-    return dump_rest(&g->a, &v->rest, NULL);
-}
 
 /* Slots of `but` are not compared: somebody else has taken them, or is taking care of them. Those of `gone` may be empty in
  * y: whoever meets something of the dead recovers them. */
@@ -254,14 +231,19 @@ static void recover_all(stage *g, unsigned dead, const char *what) {
 
 /* What somebody sees who can only read. */
 static bool read_only(stage *g, unsigned from, unsigned but, unsigned *at) {
-    view v;
-    g->s->readonly = true;
-    fr_status status = look_as_reader(g, &v);
-    g->s->readonly = false;
-    if (status != FR_OK) return fail(g, "a reader failed:", g->a.err.text), false;
-    *at = legal_core(&v, from, but);
+    sight *seen = sight_of(SIGHT_READING, g);
+    if (!seen->known) {
+        stage_fresh(g);
+        g->s->readonly = true;
+        fr_status status = look_as_reader(g, &seen->v);
+        g->s->readonly = false;
+        if (status != FR_OK) return fail(g, "a reader failed:", g->a.err.text), false;
+        seen->known = true;
+    }
+    *at = legal_core(&seen->v, from, but);
     if (*at < now.legal_n) return true;
-    fail(g, legal_core(&v, 0, but) < now.legal_n ? "a reader went back in time" : "a reader saw a state that never was", NULL);
+    bool back = legal_core(&seen->v, 0, but) < now.legal_n;
+    fail(g, back ? "a reader went back in time" : "a reader saw a state that never was", NULL);
     return false;
 }
 
@@ -277,7 +259,7 @@ static bool verified(stage *g, const char *when) {
 /* The size is what there is memory for; the slot of the dead is free, and its generation stays used up. */
 static bool whole_outside(stage *g) {
     uint64_t size = segment_super(g->s)->size;
-    if (size > stage_length(g) || size % g->s->g.page_size) return fail(g, "the segment is longer than its file", NULL), false;
+    if (size > g->length || size % g->s->g.page_size) return fail(g, "the segment is longer than its file", NULL), false;
     if (!now.died) return true;
     uint64_t state = segment_proc(g->s, now.died)->state;
     if (STATE_KIND(state) != STATE_FREE) return fail(g, "the slot of the dead is not free", NULL), false;
@@ -285,21 +267,35 @@ static bool whole_outside(stage *g) {
     return true;
 }
 
-/* At rest, whole, and in a legal state. */
-static bool settled(stage *g, unsigned from, unsigned but, unsigned *at) {
-    view v;
+/* What a recovery has made; NULL when that failed. */
+static sight *recovered_sight(stage *g) {
+    sight *made = sight_of(SIGHT_RESTING, g);
+    if (made->known) return made;
     const char *what = stage_rest_error(g);
-    if (what) return fail(g, "not at rest after recovery:", what), false;
+    if (what) return fail(g, "not at rest after recovery:", what), NULL;
     stage_fresh(g);
-    fr_status status = look_at_rest(g, &v);
-    if (status != FR_OK) return fail(g, "unreadable after recovery:", g->a.err.text), false;
-    *at = legal_rest(&v, from, but);
+    fr_status status = look_at_rest(g, &made->v);
+    if (status != FR_OK) return fail(g, "unreadable after recovery:", g->a.err.text), NULL;
+    made->known = true;
+    return made;
+}
+
+/* At rest, whole, and in a legal state: what it was found to be, or NULL. */
+static sight *settled(stage *g, unsigned from, unsigned but, unsigned *at) {
+    sight *made = recovered_sight(g);
+    if (!made) return NULL;
+    *at = legal_rest(&made->v, from, but);
     if (*at < now.legal_n) {
         bool mended = !now.miscounted || (now.legal_n > 1 && *at + 1 == now.legal_n);
-        return whole_outside(g) && (!mended || verified(g, "verify after recovery:"));
+        if (mended && !made->verified) {
+            stage_fresh(g);
+            made->verified = verified(g, "verify after recovery:");
+        }
+        return whole_outside(g) && (!mended || made->verified) ? made : NULL;
     }
-    fail(g, legal_rest(&v, 0, but) < now.legal_n ? "recovery went back in time" : "recovery made a state that never was", NULL);
-    return false;
+    bool back = legal_rest(&made->v, 0, but) < now.legal_n;
+    fail(g, back ? "recovery went back in time" : "recovery made a state that never was", NULL);
+    return NULL;
 }
 
 static void follow_up(stage *g) {
@@ -342,7 +338,7 @@ static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size
     fr_hook = NULL;
     now.recovery++;
     now.t->recoveries++;
-    stage_load(&C, &B);
+    stage_copy(&C, &B);
     C.a.now_ms = A.a.now_ms;
     unsigned dead = now.dead | 1u << HEIR;
     stage_mourn(&C, dead);
@@ -351,19 +347,22 @@ static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size
     if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead))
         fail(&C, "a reader saw more than was recovered", NULL);
     recover_all(&C, dead, "recovery of a recovery failed:");
+    if (stage_folded(&C) != now.counted) fail(&C, "recovery of a recovery lost or doubled statistics", NULL);
     if (settled(&C, now.target, dead | 1u << SECOND, &at) && at != now.target)
         fail(&C, "recovery of a recovery found something else", NULL);
-    if (stage_folded(&C) != now.counted) fail(&C, "recovery of a recovery lost or doubled statistics", NULL);
+    if (stage_folded(&C) != now.counted) fail(&C, "verify lost or doubled statistics", NULL);
     fr_hook = on_recovery;
 }
 
 static void recover_again(void) {
     stage_load(&B, &A);
     stage_become(&B, HEIR, now.dead);
+    stage_measure(&C);
     now.recovery = 0;
     fr_hook = on_recovery;
     recover_all(&B, now.dead, "recovery failed:");
     fr_hook = NULL;
+    if (stage_length(&B) != B.length || stage_length(&C) != C.length) fail(&B, "recovery changed the length of the file", NULL);
     now.recovery = 0;
 }
 
@@ -373,6 +372,16 @@ static void note_generation(void) {
     now.generation = seen;
 }
 
+/* Once more, and on from there. */
+static void twice_and_on(sight *made) {
+    unsigned failed = now.t->failed;
+    stage_fresh(&B);
+    twice(&B);
+    if (now.moves) newcomer();
+    follow_up(&B);
+    made->followed = now.t->failed == failed;
+}
+
 /* A process died here. */
 static void crash(void) {
     unsigned seen, found_at;
@@ -380,7 +389,9 @@ static void crash(void) {
     now.t->stores++;
     now.dead = stage_dead(&A) | (now.died ? 1u << now.died : 0);
     note_generation();
-    stage_load(&B, &A);
+    stage_measure(&A);
+    stage_measure(&B);
+    stage_copy(&B, &A);
     B.a.now_ms = A.a.now_ms;
     stage_mourn(&B, now.dead);
     if (!read_only(&B, now.reader_at, 0, &seen)) return;
@@ -388,15 +399,15 @@ static void crash(void) {
     bool exact = !stage_committed(&B); /* a fold that is being applied has added and not yet subtracted */
     stage_become(&B, HEIR, now.dead);
     recover_all(&B, now.dead, "recovery failed:");
+    stage_measure(&B);
     if (!exact) now.counted = stage_folded(&B);
     if (stage_folded(&B) != now.counted) fail(&B, "recovery lost or doubled statistics", NULL);
     if (stage_folded(&B) < now.began) fail(&B, "statistics have fallen", NULL);
-    if (!settled(&B, now.recovered_at, now.dead | 1u << HEIR, &found_at)) return;
+    sight *made = settled(&B, now.recovered_at, now.dead | 1u << HEIR, &found_at);
+    if (!made) return;
     if (found_at < seen && !same_at_rest(&now.legal[found_at], &now.legal[seen], now.dead | 1u << HEIR))
         fail(&B, "a reader saw what recovery took back", NULL);
-    twice(&B);
-    if (now.moves) newcomer();
-    follow_up(&B);
+    if (!made->followed || now.moves) twice_and_on(made);
     now.reader_at = seen;
     now.recovered_at = now.target = found_at;
     if (now.nested) recover_again();
@@ -539,20 +550,24 @@ static bool may_refuse(void) {
     return false;
 }
 
-/* Has an earlier variant of this operation begun with the same bytes? */
+/* Has an earlier variant of this operation begun with the same bytes? An operation's variants are one worker's (enumerate.c),
+ * so that this is all there is to know. */
 static bool met_before(const outside *o) {
     static struct {
-        const operation *op;
-        uint64_t hash[8192];
-        unsigned n;
-    } met;
-    uint64_t h = stage_of * UINT64_C(0x9e3779b97f4a7c15) ^ o->dead ^ (uint64_t)o->me.word << 16 ^ A.a.now_ms << 40;
-    const uint64_t *words = (const uint64_t *)S.s->base;
-    for (size_t i = 0; i < stage_length(&S) / 8; i++) h = (h ^ words[i] ^ h >> 29) * UINT64_C(0xd6e8feb86659fd93) + i;
-    if (met.op != now.op) met.op = now.op, met.n = 0;
-    for (unsigned i = 0; i < met.n; i++)
-        if (met.hash[i] == h) return true;
-    if (met.n < FR_COUNTOF(met.hash)) met.hash[met.n++] = h;
+        digest *start;
+        unsigned n, room;
+    } all[FR_COUNTOF(operations)], *met;
+    met = &all[now.op - operations];
+    uint64_t rest[8] = {stage_of, o->dead, o->me.word, A.a.now_ms, stage_length(&S)};
+    digest d = sights_digest(S.s->base, rest[4]), more = sights_digest(rest, sizeof rest);
+    d = (digest){d.a ^ more.a * 3, d.b ^ more.b * 5};
+    for (unsigned i = 0; i < met->n; i++)
+        if (digest_eq(met->start[i], d)) return true;
+    if (met->n == met->room) {
+        met->room = met->room ? 2 * met->room : 16;
+        met->start = realloc(met->start, met->room * sizeof d);
+    }
+    met->start[met->n++] = d;
     return false;
 }
 
@@ -582,6 +597,7 @@ static void check_runs(fr_status first, fr_status second) {
 
 void trial_run(const operation *op, variant v, bool nested, tally *t) {
     now = (trial){.op = op, .v = v, .nested = nested, .t = t};
+    sights_forget();
     use_geometry(now.v.geometry);
     stage_load(&A, &blank);
     stage_become(&A, 1, 0);
