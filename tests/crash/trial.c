@@ -299,7 +299,13 @@ static sight *settled(stage *g, unsigned from, unsigned but, unsigned *at) {
 }
 
 static void follow_up(stage *g) {
-    fr_status status = script_run(&g->a, "SET %0.39 follow; SET %1.39 12");
+    static char scripts[GEOMETRIES][64], names[2][16]; /* to find such names takes as long as to write to them */
+    char *script = scripts[stage_of];
+    if (!*script) {
+        for (int i = 0; i < 2; i++) script_name(g->s, i, -1, -1, 39, names[i]);
+        snprintf(script, sizeof scripts[0], "SET %s follow; SET %s 12", names[0], names[1]);
+    }
+    fr_status status = script_run(&g->a, script);
     if (status != FR_OK && status != FR_OOM) fail(g, "a write after recovery failed:", g->a.err.text);
     if (!now.miscounted) verified(g, "verify after a write after recovery:");
 }
