@@ -25,7 +25,7 @@ fr_status look_at_rest(stage *g, view *v) {
 /* --- imprints --------------------------------------------------------------------------------------------------------- */
 
 #define LINE 64u
-#define STRIDE 512u /* compared at once: the smallest page, and a divisor of every length */
+#define STRIDE_OF(length) ((length) / STRIDES) /* compared at once: whole lines, because lengths are multiples of 4 KiB */
 
 /* The sum of the hashes of a memory's lines, and the memory that it is the sum of. */
 typedef struct imprint {
@@ -62,7 +62,7 @@ digest sights_digest(const void *bytes, size_t n) {
 }
 
 static void imprint_stride(imprint *i, const uint8_t *base, size_t at) {
-    for (size_t end = at + STRIDE; at < end; at += LINE) {
+    for (size_t end = at + STRIDE_OF(i->length); at < end; at += LINE) {
         if (memcmp(i->bytes + at, base + at, LINE) == 0) continue;
         digest old = line_hash(at, i->bytes + at), new = line_hash(at, base + at);
         i->sum.a += new.a - old.a;
@@ -83,23 +83,39 @@ static void imprint_begin(imprint *i, size_t length) {
     i->sum = sights_digest(i->bytes, length);
 }
 
-static void imprint_take(imprint *i, const stage *g) {
-    if (g->length != i->length) imprint_begin(i, g->length);
-    for (size_t at = 0; at < i->length; at += STRIDE)
-        if (memcmp(i->bytes + at, g->s->base + at, STRIDE)) imprint_stride(i, g->s->base, at);
+static void imprint_take(imprint *i, const stage *g, uint64_t strides) {
+    if (g->length != i->length) {
+        imprint_begin(i, g->length);
+        strides = SIGHTS_ALL;
+    }
+    for (size_t n = STRIDE_OF(i->length); strides; strides &= strides - 1) {
+        size_t at = (size_t)__builtin_ctzll(strides) * n;
+        if (memcmp(i->bytes + at, g->s->base + at, n)) imprint_stride(i, g->s->base, at);
+    }
+}
+
+uint64_t sights_strides(const stage *g, const void *at, size_t n) {
+    size_t stride = STRIDE_OF(g->length), from = (size_t)((const uint8_t *)at - g->s->base), to = from + (n ? n - 1 : 0);
+    if (from >= g->length) return 0; /* of the process, not of the segment: the next byte of it dies of SIGBUS */
+    if (to >= g->length) to = g->length - 1;
+    return SIGHTS_ALL >> (STRIDES - 1 - to / stride) & SIGHTS_ALL << from / stride;
 }
 
 /* --- sights ----------------------------------------------------------------------------------------------------------- */
 
 static uint64_t trials;
+static imprint imprints[SIGHT_KINDS];
 
 void sights_forget(void) { trials++; }
 
-sight *sight_of(enum sight_kind kind, const stage *g) {
-    static imprint imprints[SIGHT_KINDS];
+bool sights_agree(enum sight_kind kind, const stage *g) {
+    return g->length == imprints[kind].length && memcmp(imprints[kind].bytes, g->s->base, g->length) == 0;
+}
+
+sight *sight_of(enum sight_kind kind, const stage *g, uint64_t strides) {
     static sight sights[SIGHT_KINDS][SIGHTS];
     imprint *i = &imprints[kind];
-    imprint_take(i, g);
+    imprint_take(i, g, strides);
     uint64_t all[LINE / 8] = {i->sum.a, i->sum.b, i->length, g->s->bound, g->s->pool_hint,
                               (uint64_t)g->s->me->word << 32 | stage_dead(g), g->a.now_ms, trials};
     digest key = line_hash(UINT64_MAX, (const uint8_t *)all);

@@ -8,8 +8,8 @@
  * segment and how many there are, its clock, who it is, who is dead (liveness), how far it trusts the file (bound), and where
  * it would search for a page (pool_hint). Nothing else reaches them: one thread, no signal, and the store is opened anew
  * for each look. A sight's key is all of these. The bytes are in it as a hash of 128 bits of every byte, brought up to date by
- * comparing all of them with a copy, not by believing what hooks told: a store that no hook has seen counts, too. A
- * trial's images are at most some 100,000, so that two different ones meet in one key with odds of about 2^-95.
+ * comparing them with a copy. Within one recovery only those are compared that its hooks named, and at its end all: a store that no
+ * hook has seen is a failure. A trial's images are at most some 100,000, so that two different ones meet in one key with odds of about 2^-95.
  * Only what was found good is remembered. A failure is looked at again, wherever it is met, and reported there.
  * What is remembered is what was seen, never a verdict: whether that is legal at this store is decided at each.
  *
@@ -49,9 +49,16 @@ typedef struct sight {
 /* sights_digest: 128 bits of n bytes, a multiple of 64. */
 digest sights_digest(const void *bytes, size_t n);
 
-/* sight_of: the place of what g is like now, in which nothing is known when it is new. Valid until the next call of its kind.
- * sights_forget: a trial begins. */
-sight *sight_of(enum sight_kind kind, const stage *g);
+/* A 64th part of a stage's memory: a bit. sights_strides: those in which [at, at + n) lies; none outside of the segment. */
+#define STRIDES 64u
+#define SIGHTS_ALL UINT64_MAX
+uint64_t sights_strides(const stage *g, const void *at, size_t n);
+
+/* sight_of: the place of what g is like now, in which nothing is known when it is new. Valid until the next call of its kind. What
+ * lies outside of `strides` is as it was at that of before, as sights_agree can be asked afterwards: is all memory
+ * what it was then? sights_forget: a trial begins. */
+sight *sight_of(enum sight_kind kind, const stage *g, uint64_t strides);
+bool sights_agree(enum sight_kind kind, const stage *g);
 void sights_forget(void);
 
 #endif

@@ -99,7 +99,9 @@ def test_every_line_that_stores_is_killed(tmp_path: Path) -> None:
     for i, shard in enumerate(shards, 1):
         command = [str(program), "--quick", "--histories", "0", "--shard", f"{i}/2"]
         with shard.open("w") as out:
-            done = subprocess.run(command, cwd=tmp_path, env=short, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(
+                command, cwd=tmp_path, env=short, stdout=out, stderr=subprocess.PIPE, text=True, check=False
+            )
         assert done.returncode == 0, shard.read_text()[-2000:] + done.stderr[-2000:]
     check_sums(program, shards)
     stores, silent = 0, []

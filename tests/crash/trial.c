@@ -35,6 +35,7 @@ typedef struct trial {
     unsigned legal_n, reader_at, recovered_at; /* how far readers and recoveries have come */
     uint64_t store, recovery; /* where we are */
     unsigned target;          /* what recovery of this store found */
+    uint64_t stored;          /* strides of B that its recovery has changed since the last of its stores */
     uint64_t began, counted;  /* statistics: before the operation, and what recovery must keep */
     uint32_t died;            /* the slot of the process that dies; 0: it never has one */
     unsigned dead;            /* slots of the dead, a bit each */
@@ -229,9 +230,9 @@ static void recover_all(stage *g, unsigned dead, const char *what) {
         if (dead >> slot & 1 && stage_recover(g, slot) != FR_OK) fail(g, what, g->a.err.text);
 }
 
-/* What somebody sees who can only read. */
-static bool read_only(stage *g, unsigned from, unsigned but, unsigned *at) {
-    sight *seen = sight_of(SIGHT_READING, g);
+/* What somebody sees who can only read. strides: see sight_of. */
+static bool read_only(stage *g, uint64_t strides, unsigned from, unsigned but, unsigned *at) {
+    sight *seen = sight_of(SIGHT_READING, g, strides);
     if (!seen->known) {
         stage_fresh(g);
         g->s->readonly = true;
@@ -269,7 +270,7 @@ static bool whole_outside(stage *g) {
 
 /* What a recovery has made; NULL when that failed. */
 static sight *recovered_sight(stage *g) {
-    sight *made = sight_of(SIGHT_RESTING, g);
+    sight *made = sight_of(SIGHT_RESTING, g, SIGHTS_ALL);
     if (made->known) return made;
     const char *what = stage_rest_error(g);
     if (what) return fail(g, "not at rest after recovery:", what), NULL;
@@ -334,21 +335,19 @@ static void newcomer(void) {
     if (!now.miscounted) verified(&C, "verify after a newcomer:");
 }
 
+/* A process counts in its own cells without a hook. */
+static uint64_t own_strides(const stage *g) { return sights_strides(g, g->s->stats, g->s->g.stat_cells * 8); }
+
 /* C: the recoverer has died, too. */
-static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+static void dies_too(void) {
     unsigned at;
-    (void)ctx;
-    (void)addr;
-    (void)n;
-    if (kind == ACCESS_LD8 || kind == ACCESS_TOUCH1) return;
-    fr_hook = NULL;
     now.recovery++;
     now.t->recoveries++;
     stage_copy(&C, &B);
     C.a.now_ms = A.a.now_ms;
     unsigned dead = now.dead | 1u << HEIR;
     stage_mourn(&C, dead);
-    bool ok = read_only(&C, now.reader_at, dead, &at);
+    bool ok = read_only(&C, now.stored, now.reader_at, dead, &at);
     stage_become(&C, SECOND, dead);
     if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead))
         fail(&C, "a reader saw more than was recovered", NULL);
@@ -357,7 +356,24 @@ static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size
     if (settled(&C, now.target, dead | 1u << SECOND, &at) && at != now.target)
         fail(&C, "recovery of a recovery found something else", NULL);
     if (stage_folded(&C) != now.counted) fail(&C, "verify lost or doubled statistics", NULL);
-    fr_hook = on_recovery;
+}
+
+static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx;
+    if (kind == ACCESS_LD8) return;
+    if (kind != ACCESS_TOUCH1) {
+        fr_hook = NULL;
+        dies_too();
+        fr_hook = on_recovery;
+        now.stored = own_strides(&B);
+    }
+    now.stored |= sights_strides(&B, addr, n);
+}
+
+/* Has every change of memory that this recovery has made been seen by a hook? */
+static void check_hooks(void) {
+    sight_of(SIGHT_READING, &B, now.stored);
+    if (now.recovery && !sights_agree(SIGHT_READING, &B)) fail(&B, "recovery made a store that no hook saw", NULL);
 }
 
 static void recover_again(void) {
@@ -365,9 +381,11 @@ static void recover_again(void) {
     stage_become(&B, HEIR, now.dead);
     stage_measure(&C);
     now.recovery = 0;
+    now.stored = SIGHTS_ALL;
     fr_hook = on_recovery;
     recover_all(&B, now.dead, "recovery failed:");
     fr_hook = NULL;
+    check_hooks();
     if (stage_length(&B) != B.length || stage_length(&C) != C.length) fail(&B, "recovery changed the length of the file", NULL);
     now.recovery = 0;
 }
@@ -400,7 +418,7 @@ static void crash(void) {
     stage_copy(&B, &A);
     B.a.now_ms = A.a.now_ms;
     stage_mourn(&B, now.dead);
-    if (!read_only(&B, now.reader_at, 0, &seen)) return;
+    if (!read_only(&B, SIGHTS_ALL, now.reader_at, 0, &seen)) return;
     now.counted = stage_folded(&B);
     bool exact = !stage_committed(&B); /* a fold that is being applied has added and not yet subtracted */
     stage_become(&B, HEIR, now.dead);
