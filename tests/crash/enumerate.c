@@ -82,7 +82,8 @@ static variant variant_of(const plan *p, unsigned i) {
         return (variant){.st = pair_state(i / operation_count), .first = &operations[i % operation_count]};
     }
     bool history = at >= state_count;
-    return (variant){.geometry = p->full ? i / plain : i / plain * 2, .st = &states[history ? 0 : at], .history = history ? at - state_count + 1 : 0};
+    unsigned geometry = p->full ? i / plain : i / plain * 2;
+    return (variant){.geometry = geometry, .st = &states[history ? 0 : at], .history = history ? at - state_count + 1 : 0};
 }
 
 static double seconds_of(clockid_t clock) {
@@ -279,7 +280,11 @@ static int sum_up(int n, char **files) {
 
 static plan parse(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    plan p = {.triples = stage_proof() ? PROOF_TRIPLES : 0, .histories = 1, .jobs = cores <= 2 ? 2 : cores < 64 ? (unsigned)cores : 64, .shards = 1, .full = stage_proof()};
+    plan p = {.triples = stage_proof() ? PROOF_TRIPLES : 0,
+              .histories = 1,
+              .jobs = cores <= 2 ? 2 : cores < 64 ? (unsigned)cores : 64,
+              .shards = 1,
+              .full = stage_proof()};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) p.full = true;
         else if (strcmp(argv[i], "--quick") == 0) p.quick = true;

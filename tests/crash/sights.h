@@ -7,9 +7,10 @@
  * WHY THAT IS SOUND. A look, a verification, a follow-up write are functions of what their process has: the bytes of the
  * segment and how many there are, its clock, who it is, who is dead (liveness), how far it trusts the file (bound), and where
  * it would search for a page (pool_hint). Nothing else reaches them: one thread, no signal, and the store is opened anew
- * for each look. A sight's key is all of these. The bytes are in it as a hash of 128 bits of every byte, brought up to date by
- * comparing them with a copy. Within one recovery only those are compared that its hooks named, and at its end all: a store that no
- * hook has seen is a failure. A trial's images are at most some 100,000, so that two different ones meet in one key with odds of about 2^-95.
+ * for each look. A sight's key is all of these. The bytes are in it as a hash of 128 bits of every byte, brought up to date
+ * by comparing them with a copy. Within one recovery only those are compared that its hooks named, and at its end all: a
+ * store that no hook has seen is a failure. A trial's images are at most some 100,000, so that two different ones meet in
+ * one key with odds of about 2^-95.
  * Only what was found good is remembered. A failure is looked at again, wherever it is met, and reported there.
  * What is remembered is what was seen, never a verdict: whether that is legal at this store is decided at each.
  *

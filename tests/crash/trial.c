@@ -574,6 +574,20 @@ static bool may_refuse(void) {
     return false;
 }
 
+/* The bytes before the operation, without what the machine's clocks have left there: two states are not two because they
+ * were made in different milliseconds. */
+static digest start_digest(void) {
+    size_t bytes = stage_length(&S);
+    memcpy(recovered, S.s->base, bytes);
+    superblock *super = (superblock *)recovered;
+    super->wall_offset_ms = (super->wall_offset_ms - segment_super(blank.s)->wall_offset_ms + 60000) / 120000;
+    for (uint32_t i = 0; i < S.s->g.slots; i++) {
+        proc *p = (proc *)(recovered + S.s->l.procs) + i;
+        p->attached_ms = p->attached_ms > FIRST_NOW;
+    }
+    return sights_digest(recovered, bytes);
+}
+
 /* Has an earlier variant of this operation begun with the same bytes? An operation's variants are one worker's (enumerate.c),
  * so that this is all there is to know. */
 static bool met_before(const outside *o) {
@@ -583,7 +597,7 @@ static bool met_before(const outside *o) {
     } all[FR_COUNTOF(operations)], *met;
     met = &all[now.op - operations];
     uint64_t rest[8] = {stage_of, o->dead, o->me.word, A.a.now_ms, stage_length(&S)};
-    digest d = sights_digest(S.s->base, rest[4]), more = sights_digest(rest, sizeof rest);
+    digest d = start_digest(), more = sights_digest(rest, sizeof rest);
     d = (digest){d.a ^ more.a * 3, d.b ^ more.b * 5};
     for (unsigned i = 0; i < met->n; i++)
         if (digest_eq(met->start[i], d)) return true;
