@@ -52,12 +52,25 @@ static size_t request(const span *w, size_t n, char *to, size_t cap) {
     return used;
 }
 
-/* The last reply decides: an error is a refusal. */
+/* Where the last reply begins, of which an array's elements are parts. */
+static const char *last_reply(const char *p, const char *end) {
+    const char *last = p, *line;
+    for (long inside = 0; p < end && (line = memchr(p, '\n', (size_t)(end - p))); p = line + 1) {
+        long n = strtol(p + 1, NULL, 10);
+        if (inside == 0) last = p;
+        else inside--;
+        if (*p == '*' && n > 0) inside += n;
+        if (*p == '$' && n >= 0) line += n + 2;
+    }
+    return last;
+}
+
+/* The last reply decides: an error is a refusal. One among EXEC's replies is none: the other commands are done. */
 static fr_status answer(actor *a, session *s) {
     const char *p, *last;
     size_t n = session_output(s, &p);
     if (n < 2) return FR_SYSTEM;
-    for (last = p + n - 2; last > p && last[-1] != '\n';) last--;
+    last = last_reply(p, p + n);
     if (*last != '-') return FR_OK;
     snprintf(a->err.text, sizeof a->err.text, "%.*s", (int)(p + n - 2 - last), last);
     return FR_ARGUMENT;

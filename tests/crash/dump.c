@@ -32,10 +32,19 @@ typedef struct item {
 
 static item item_begin(uint64_t tag) { return (item){tag * UINT64_C(0xd6e8feb86659fd93), ~tag * UINT64_C(0xa0761d6478bd642f)}; }
 
+/* Two hashes side by side, which take no longer than one. */
 static void item_add(item *i, const void *p, size_t n) {
-    uint64_t length = n;
-    i->a = mix(mix(i->a, &length, 8), p, n);
-    i->b = mix(mix(i->b, p, n), &length, 8);
+    uint64_t length = n, a = mix(i->a, &length, 8), b = i->b, w;
+    const char *c = p;
+    for (; n >= 8; n -= 8, c += 8) {
+        memcpy(&w, c, 8);
+        a = (a ^ w) * UINT64_C(0x9fb21c651e98df25);
+        b = (b ^ w) * UINT64_C(0xd6e8feb86659fd93);
+        a ^= a >> 35;
+        b ^= b >> 35;
+    }
+    i->a = mix(a, c, n);
+    i->b = mix(mix(b, c, n), &length, 8);
 }
 
 static void digest_add(digest *d, const item *i) {

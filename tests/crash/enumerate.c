@@ -2,20 +2,28 @@
  *
  * What is done to an operation in a state, and what must hold then, is in trial.h; operations and states are in operations.def.
  *
- * STATES are variants of what came before the operation: the rows STATE of operations.def, random histories and, in the long
- * version, both in other geometries, and every operation after every other one, in each of the rows PAIRS.
+ * STATES are variants of what came before the operation: the rows STATE of operations.def and random histories, each in two
+ * geometries, and in the long version in all of them; there also every operation after every other one, in each of the rows PAIRS.
  *
  * COUNTS. stores: (operation, state, n); recovery stores: (operation, state, n, m), m counting within the recovery after a
  * crash before store n. Triples is their sum. All are distinct: two variants that leave the same bytes before an operation are
- * one state, of which the second is not run (same).
+ * one state, of which the second is not run (same). An operation is one shard's and one worker's, with all of its variants,
+ * so that neither shards nor workers meet a triple twice.
+ *
+ * A PART of the plan (--triples, --seconds) is taken in rounds: each gives every operation one more variant, from all over the
+ * plan (by the golden section), until there is enough. So a part has as many variants of each operation as of any other, but for
+ * the round in which a worker ends.
  *
  * LEAVES OUT: the kernel's locks by which real processes register (kill storms), the repair of damage that no death leaves
  * behind (fuzz/segment_file.c), and orders that only several processors show (interleave.c, TSan).
  *
- *     enumerate [--full] [--shard i/n] [--seconds n] [--only text] [--in text] [--jobs n] [--histories n] [--quick] [--first]
- * --full, or FRIDGE_PROOF=1: the long version. --shard i/n: every n-th operation from the i-th (from 1) on; the shards'
- * counts add up. --seconds: takes variants from all over the plan, begins none after that time, and says what the whole
- * would have been. --first: ends with the first failure.
+ *     enumerate [--full] [--triples n] [--shard i/n] [--seconds n] [--only text] [--in text] [--jobs n] [--histories n] [--quick]
+ *               [--first]
+ *     enumerate --sum file...
+ * --full: the long version. FRIDGE_PROOF=1: a part of it, of 200 million triples. --triples: a part of so many (0: all).
+ * --seconds: a part, which begins no variant after that time. Both say what the whole would have been. --shard i/n: every
+ * n-th operation from the i-th (from 1) on, and an n-th of the triples. --sum adds up what shards have printed, and fails when
+ * one has failed, or two have had the same operation. --quick: recoveries are not killed. --first: ends with the first failure.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -28,17 +36,22 @@
 
 /* --- the plan --------------------------------------------------------------------------------------------------------------- */
 
+#define PROOF_TRIPLES UINT64_C(200000000)
+
 /* Shared by the worker processes. */
 typedef struct board {
-    uint32_t next;
-    tally t[]; /* a case each */
+    uint32_t next;    /* operation that no worker has taken yet */
+    bool stop;        /* --first has found something */
+    uint64_t triples; /* so far */
+    tally t[];        /* a case each */
 } board;
 
 typedef struct plan {
     const char *only, *in;
     unsigned histories, jobs, shard, shards;
     bool full, quick, first;
-    double seconds; /* 0: all there is time for */
+    uint64_t triples; /* of this shard; 0: all there are */
+    double seconds;   /* 0: all there is time for */
 } plan;
 
 static unsigned pair_states(void) {
@@ -53,20 +66,24 @@ static const state *pair_state(unsigned n) {
     return &states[i];
 }
 
+/* The short version has the first geometry and the third, which has more stripes and longer journals. */
+static unsigned geometries_of(const plan *p) { return p->full ? GEOMETRIES : p->quick ? 1 : 2; }
+
 /* States and histories of each geometry, then pairs. */
 static unsigned variants(const plan *p) {
-    unsigned plain = state_count + p->histories;
-    return p->full ? GEOMETRIES * plain + pair_states() * operation_count : plain;
+    unsigned plain = geometries_of(p) * (state_count + p->histories);
+    return p->full ? plain + pair_states() * operation_count : plain;
 }
 
 static variant variant_of(const plan *p, unsigned i) {
-    unsigned plain = state_count + p->histories, geometries = p->full ? GEOMETRIES : 1, at = i % plain;
+    unsigned plain = state_count + p->histories, geometries = geometries_of(p), at = i % plain;
     if (i >= geometries * plain) {
         i -= geometries * plain;
         return (variant){.st = pair_state(i / operation_count), .first = &operations[i % operation_count]};
     }
     bool history = at >= state_count;
-    return (variant){.geometry = i / plain, .st = &states[history ? 0 : at], .history = history ? at - state_count + 1 : 0};
+    unsigned geometry = p->full ? i / plain : i / plain * 2;
+    return (variant){.geometry = geometry, .st = &states[history ? 0 : at], .history = history ? at - state_count + 1 : 0};
 }
 
 static double seconds_of(clockid_t clock) {
@@ -77,8 +94,6 @@ static double seconds_of(clockid_t clock) {
 
 static double seconds_now(void) { return seconds_of(CLOCK_MONOTONIC); }
 
-/* An operation's variants are one worker's, so that it knows which of them begin alike. They are in the plan's order, but
- * for a run of limited time, which takes them from all over the plan. */
 static bool takes(const plan *p, unsigned op) {
     return op % p->shards == p->shard && (!p->only || strstr(operations[op].name, p->only));
 }
@@ -91,32 +106,56 @@ static void on_alarm(int signal) {
     _exit(3);
 }
 
-static void work_on(board *b, const plan *p, unsigned op, double until) {
-    unsigned n = variants(p), step = p->seconds <= 0 ? 1 : n % 7919 ? 7919 : 7907; /* prime to n: each once */
-    for (unsigned i = 0; i < n && (p->seconds <= 0 || seconds_now() < until); i++) {
-        unsigned at = (unsigned)((uint64_t)i * step % n);
-        variant v = variant_of(p, at);
-        tally *t = &b->t[(size_t)at * operation_count + op];
-        if (p->in && !strstr(trial_state(&v), p->in)) continue;
-        alarm(300);
-        double from = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
-        trial_run(&operations[op], v, !p->quick, t);
-        t->seconds = (float)(seconds_of(CLOCK_PROCESS_CPUTIME_ID) - from);
-        t->done = true;
-        if (!p->first || !t->failed) continue;
-        __atomic_store_n(&b->next, operation_count, __ATOMIC_RELAXED); /* the other workers end their operations */
-        return;
+static bool in_parts(const plan *p) { return p->triples > 0 || p->seconds > 0; }
+
+static void work_on(board *b, const plan *p, unsigned op, unsigned at) {
+    variant v = variant_of(p, at);
+    tally *t = &b->t[(size_t)at * operation_count + op];
+    if (p->in && !strstr(trial_state(&v), p->in)) return;
+    alarm(300);
+    double from = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+    trial_run(&operations[op], v, !p->quick, t);
+    t->seconds = (float)(seconds_of(CLOCK_PROCESS_CPUTIME_ID) - from);
+    t->done = true;
+    __atomic_fetch_add(&b->triples, (uint64_t)t->stores + t->recoveries, __ATOMIC_RELAXED);
+    if (p->first && t->failed) __atomic_store_n(&b->stop, true, __ATOMIC_RELAXED);
+}
+
+static bool stopped(const board *b) { return __atomic_load_n(&b->stop, __ATOMIC_RELAXED); }
+
+/* Whole operations, as they come. */
+static void work_through(board *b, const plan *p) {
+    uint32_t op;
+    while (!stopped(b) && (op = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED)) < operation_count)
+        for (unsigned at = 0; takes(p, op) && at < variants(p) && !stopped(b); at++) work_on(b, p, op, at);
+}
+
+static unsigned divisor(unsigned a, unsigned b) { return b ? divisor(b, a % b) : a; }
+
+/* So that any number of steps from anywhere is spread over all n evenly, and n steps meet each once. */
+static unsigned golden_step(unsigned n) {
+    unsigned step = (unsigned)(n * 0.6180339887) | 1;
+    while (divisor(n, step) > 1) step++;
+    return step;
+}
+
+/* Every jobs-th operation of the shard, a variant of each in a round. */
+static void work_in_rounds(board *b, const plan *p, unsigned worker, double from) {
+    unsigned n = variants(p), step = golden_step(n);
+    for (unsigned round = 0; round < n; round++) {
+        if (p->triples && __atomic_load_n(&b->triples, __ATOMIC_RELAXED) >= p->triples) return;
+        for (unsigned op = 0, taken = 0; op < operation_count; op++) {
+            if (!takes(p, op) || taken++ % p->jobs != worker) continue;
+            if (stopped(b) || (p->seconds > 0 && seconds_now() - from > p->seconds)) return;
+            work_on(b, p, op, (unsigned)(((uint64_t)round * step + op) % n));
+        }
     }
 }
 
-static void work(board *b, const plan *p, double from) {
+static void work(board *b, const plan *p, unsigned worker, double from) {
     signal(SIGALRM, on_alarm);
-    for (;;) {
-        uint32_t op = __atomic_fetch_add(&b->next, 1, __ATOMIC_RELAXED);
-        if (op >= operation_count) break;
-        double share = p->seconds * (op + 1) / operation_count;
-        if (takes(p, op)) work_on(b, p, op, from + share);
-    }
+    if (in_parts(p)) work_in_rounds(b, p, worker, from);
+    else work_through(b, p);
     exit(0);
 }
 
@@ -125,7 +164,7 @@ static unsigned run_workers(board *b, const plan *p) {
     double from = seconds_now();
     for (unsigned i = 0; i < p->jobs; i++) {
         fflush(NULL);
-        if (fork() == 0) work(b, p, from);
+        if (fork() == 0) work(b, p, i, from);
     }
     for (unsigned i = 0; i < p->jobs; i++) {
         int status;
@@ -178,7 +217,7 @@ static unsigned print_table(const board *b, const plan *p, sums *all, double *wh
         if (!takes(p, op)) continue;
         sums s = sum_of(b, p, op);
         if (s.ran == 0) {
-            silent += p->seconds <= 0 && !p->in;
+            silent += !in_parts(p) && !p->in;
             continue;
         }
         print_row(operations[op].name, &s);
@@ -190,9 +229,62 @@ static unsigned print_table(const board *b, const plan *p, sums *all, double *wh
     return silent;
 }
 
+/* --- the sum of shards ------------------------------------------------------------------------------------------------------ */
+
+static unsigned operation_named(const char *name, size_t n) {
+    unsigned op = 0;
+    while (op < operation_count && (strlen(operations[op].name) != n || memcmp(operations[op].name, name, n))) op++;
+    return op;
+}
+
+/* A line of a shard's output: a row of its table, its last line, or none of these. */
+static bool add_line(const char *line, sums *of, sums *all, unsigned long long *failed) {
+    unsigned long long ran, stores, recoveries, triples, passed, not;
+    const char *bar = strchr(line, '|'), *end = bar;
+    while (end && end > line && end[-1] == ' ') end--;
+    unsigned op = bar ? operation_named(line, (size_t)(end - line)) : operation_count;
+    if (op < operation_count && sscanf(bar, "| %llu | %llu | %llu | %llu", &ran, &stores, &recoveries, &triples) == 4) {
+        sums s = {.stores = stores, .recoveries = recoveries, .ran = ran};
+        if (of[op].ran || triples != stores + recoveries) fprintf(stderr, "FAILED twice, or not a sum: %s", line), ++*failed;
+        of[op] = s;
+        add(all, &s);
+    }
+    if (sscanf(line, "%llu passed, %llu failed", &passed, &not) != 2) return false;
+    *failed += not;
+    return true;
+}
+
+static int sum_up(int n, char **files) {
+    sums *of = calloc(operation_count, sizeof *of), all = {0};
+    unsigned long long failed = 0;
+    char line[512];
+    for (int i = 0; of && i < n; i++) {
+        FILE *in = fopen(files[i], "r");
+        bool ended = false;
+        while (in && fgets(line, sizeof line, in)) ended |= add_line(line, of, &all, &failed);
+        if (!ended) fprintf(stderr, "FAILED %s: no shard has run to its end\n", files[i]), failed++;
+        if (in) fclose(in);
+    }
+    for (unsigned op = 0; of && op < operation_count; op++) {
+        if (of[op].ran) print_row(operations[op].name, &of[op]);
+        else fprintf(stderr, "FAILED %s: in no shard\n", operations[op].name), failed++;
+    }
+    printf("%u operations, %llu distinct states, %llu stores, %llu recovery stores, %llu triples\n%llu passed, %llu failed\n",
+           operation_count, (unsigned long long)all.ran, (unsigned long long)all.stores, (unsigned long long)all.recoveries,
+           (unsigned long long)(all.stores + all.recoveries), (unsigned long long)all.ran, failed);
+    free(of);
+    return failed ? 1 : 0;
+}
+
+/* --- the program ------------------------------------------------------------------------------------------------------------ */
+
 static plan parse(int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    plan p = {.histories = 1, .jobs = cores <= 2 ? 2 : cores < 64 ? (unsigned)cores : 64, .shards = 1, .full = stage_proof()};
+    plan p = {.triples = stage_proof() ? PROOF_TRIPLES : 0,
+              .histories = 1,
+              .jobs = cores <= 2 ? 2 : cores < 64 ? (unsigned)cores : 64,
+              .shards = 1,
+              .full = stage_proof()};
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) p.full = true;
         else if (strcmp(argv[i], "--quick") == 0) p.quick = true;
@@ -200,6 +292,7 @@ static plan parse(int argc, char **argv) {
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc) p.only = argv[++i];
         else if (strcmp(argv[i], "--in") == 0 && i + 1 < argc) p.in = argv[++i];
         else if (strcmp(argv[i], "--jobs") == 0 && i + 1 < argc) p.jobs = (unsigned)atoi(argv[++i]);
+        else if (strcmp(argv[i], "--triples") == 0 && i + 1 < argc) p.triples = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc) p.seconds = atof(argv[++i]);
         else if (strcmp(argv[i], "--shard") == 0 && i + 1 < argc) sscanf(argv[++i], "%u/%u", &p.shard, &p.shards);
     }
@@ -211,10 +304,12 @@ static plan parse(int argc, char **argv) {
         exit(2);
     }
     p.shard = p.shard ? p.shard - 1 : 0;
+    p.triples = (p.triples + p.shards - 1) / p.shards;
     return p;
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "--sum") == 0) return sum_up(argc - 2, argv + 2);
     plan p = parse(argc, argv);
     size_t bytes = sizeof(board) + (size_t)operation_count * variants(&p) * sizeof(tally);
     board *b = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -227,7 +322,7 @@ int main(int argc, char **argv) {
            "%llu stores, %llu recovery stores, %llu triples\n",
            operation_count, variants(&p), (unsigned long long)all.ran, (unsigned long long)all.same, (unsigned long long)all.refused,
            (unsigned long long)all.stores, (unsigned long long)all.recoveries, (unsigned long long)(all.stores + all.recoveries));
-    if (p.seconds > 0) printf("the whole would be %.0f triples in %.1f hours of one processor\n", whole, hours);
+    if (in_parts(&p)) printf("the whole would be %.0f triples in %.1f hours of one processor\n", whole, hours);
     printf("%.1f s\n%llu passed, %llu failed\n", seconds_now() - from, (unsigned long long)(all.ran - all.failed),
            (unsigned long long)failed);
     return failed ? 1 : 0;

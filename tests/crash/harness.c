@@ -75,13 +75,19 @@ size_t stage_length(const stage *g) {
     return fstat(g->s->priv->fd, &st) == 0 ? (size_t)st.st_size : 0;
 }
 
-void stage_load(stage *g, const stage *from) {
-    size_t bytes = stage_length(from);
+void stage_copy(stage *g, const stage *from) {
     fr_error why = {.text = "its file cannot be cut"};
-    if (stage_length(g) != bytes && ftruncate(g->s->priv->fd, (off_t)bytes) != 0) give_up("no stage", &why);
-    memcpy(g->s->base, from->s->base, bytes);
+    if (g->length != from->length && ftruncate(g->s->priv->fd, (off_t)from->length) != 0) give_up("no stage", &why);
+    g->length = from->length;
+    memcpy(g->s->base, from->s->base, g->length);
     g->s->bound = segment_super(g->s)->size;
     g->s->pool_hint = 0;
+}
+
+void stage_load(stage *g, stage *from) {
+    stage_measure(g);
+    stage_measure(from);
+    stage_copy(g, from);
     stage_fresh(g);
 }
 

@@ -12,6 +12,7 @@
 typedef struct stage {
     segment *s;
     actor a;
+    size_t length; /* of its file, when that was last measured */
 } stage;
 
 /* stage_proof: is the long version asked for (FRIDGE_PROOF=1)? Sanitizers, which take ten times as long, run the short one. */
@@ -25,11 +26,16 @@ void stage_open(stage *g, const geometry *geo);
 
 /* stage_load makes g's memory and length those of `from`, as somebody sees it who has just opened it. stage_fresh only
  * forgets what the process remembered. */
-void stage_load(stage *g, const stage *from);
+void stage_load(stage *g, stage *from);
 void stage_fresh(stage *g);
 
-/* stage_length: how long its file is. stage_bytes: how long it may become. */
+/* stage_copy is stage_load in one step instead of four calls of the kernel and an opening: both files are as long as when they were
+ * last measured, and whoever looks calls stage_fresh first. */
+void stage_copy(stage *g, const stage *from);
+
+/* stage_length: how long its file is, which stage_measure notes. stage_bytes: how long it may become. */
 size_t stage_length(const stage *g);
+static inline size_t stage_measure(stage *g) { return g->length = stage_length(g); }
 static inline size_t stage_bytes(const stage *g) { return g->s->g.max_size; }
 
 /* stage_become: g is (slot, 1) now, and `dead` are dead: a bit a slot. stage_leave: it is nobody. stage_recover recovers a

@@ -26,7 +26,7 @@ REST = [
 ]
 HARNESS = [
     ROOT / "tests" / "crash" / f"{name}.c"
-    for name in ("enumerate", "trial", "script", "states", "doors", "dump", "harness")
+    for name in ("enumerate", "trial", "sights", "script", "states", "doors", "dump", "harness")
 ]
 FLAGS = [
     "-std=gnu11",
@@ -72,14 +72,38 @@ def counts(folder: Path, source: Path) -> dict[int, int]:
     return ran
 
 
+def check_sums(program: Path, shards: list[Path]) -> None:
+    """The shards have every operation once: their sum says so, and says no when one is missing or there twice."""
+
+    def sum_of(*files: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([program, "--sum", *files], capture_output=True, text=True, check=False)
+
+    both = sum_of(*shards)
+    assert both.returncode == 0, both.stderr
+    triples = [int(text) for shard in shards for text in re.findall(r"(\d+) triples", shard.read_text())]
+    assert f" {sum(triples)} triples\n" in both.stdout
+    assert all(triples)
+    missing, twice = sum_of(shards[0]), sum_of(shards[0], *shards)
+    assert missing.returncode == 1
+    assert "in no shard" in missing.stderr
+    assert twice.returncode == 1
+    assert "FAILED twice" in twice.stderr
+
+
 @pytest.mark.timeout(900)  # half a minute of a processor, and other tests may want it, too
 @pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("gcov")), reason="line counters need gcc and gcov")
 def test_every_line_that_stores_is_killed(tmp_path: Path) -> None:
     program = build(tmp_path)
     short = {name: value for name, value in os.environ.items() if name != "FRIDGE_PROOF"}
-    command = [str(program), "--quick", "--histories", "0"]
-    done = subprocess.run(command, cwd=tmp_path, env=short, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    shards = [tmp_path / f"shard-{i}" for i in (1, 2)]
+    for i, shard in enumerate(shards, 1):
+        command = [str(program), "--quick", "--histories", "0", "--shard", f"{i}/2"]
+        with shard.open("w") as out:
+            done = subprocess.run(
+                command, cwd=tmp_path, env=short, stdout=out, stderr=subprocess.PIPE, text=True, check=False
+            )
+        assert done.returncode == 0, shard.read_text()[-2000:] + done.stderr[-2000:]
+    check_sums(program, shards)
     stores, silent = 0, []
     for source in ENGINE:
         ran = counts(tmp_path, source)

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "shm/segment_private.h"
+#include "sights.h"
 #include "store/string.h"
 #include "store/table.h"
 
@@ -24,14 +25,6 @@ const unsigned state_count = FR_COUNTOF(states);
 #define HEIR 7u   /* slot of who recovers in B; A's processes have lower ones */
 #define SECOND 6u /* in C */
 
-/* What there is to be seen of a stage. */
-typedef struct view {
-    digest core, rest;
-    digest raw; /* a legal state: core, before those are recovered who died before the operation */
-    uint64_t size, settings;
-    uint64_t listed[DUMP_SLOTS];
-} view;
-
 /* One (operation, state) under work. */
 typedef struct trial {
     const operation *op;
@@ -42,6 +35,7 @@ typedef struct trial {
     unsigned legal_n, reader_at, recovered_at; /* how far readers and recoveries have come */
     uint64_t store, recovery; /* where we are */
     unsigned target;          /* what recovery of this store found */
+    uint64_t stored;          /* strides of B that its recovery has changed since the last of its stores */
     uint64_t began, counted;  /* statistics: before the operation, and what recovery must keep */
     uint32_t died;            /* the slot of the process that dies; 0: it never has one */
     unsigned dead;            /* slots of the dead, a bit each */
@@ -89,6 +83,7 @@ static void show(const char *what, stage *g) {
     fprintf(stderr, "%s:\n", what);
     access_hook hook = fr_hook;
     fr_hook = NULL;
+    if (g != &A) stage_fresh(g); /* A's may be at work */
     fr_status status = dump_rest(&g->a, &d, stderr);
     if (status != FR_OK) fprintf(stderr, "  unreadable: status %d %s\n", status, g->a.err.text);
     dump_processes(g->s, listed, stderr);
@@ -124,23 +119,6 @@ static void fail(stage *g, const char *what, const char *more) {
 }
 
 /* --- views ------------------------------------------------------------------------------------------------------------ */
-
-/* What takes no look at keys. */
-static void look_around(stage *g, view *v) {
-    v->size = segment_super(g->s)->size;
-    v->settings = segment_super(g->s)->settings_version;
-    dump_processes(g->s, v->listed, NULL);
-}
-
-static fr_status look_as_reader(stage *g, view *v) {
-    look_around(g, v);
-    return dump_core(&g->a, &v->core, NULL);
-}
-
-static fr_status look_at_rest(stage *g, view *v) {
-    look_around(g, v);
-    return dump_rest(&g->a, &v->rest, NULL);
-}
 
 /* Slots of `but` are not compared: somebody else has taken them, or is taking care of them. Those of `gone` may be empty in
  * y: whoever meets something of the dead recovers them. */
@@ -252,16 +230,21 @@ static void recover_all(stage *g, unsigned dead, const char *what) {
         if (dead >> slot & 1 && stage_recover(g, slot) != FR_OK) fail(g, what, g->a.err.text);
 }
 
-/* What somebody sees who can only read. */
-static bool read_only(stage *g, unsigned from, unsigned but, unsigned *at) {
-    view v;
-    g->s->readonly = true;
-    fr_status status = look_as_reader(g, &v);
-    g->s->readonly = false;
-    if (status != FR_OK) return fail(g, "a reader failed:", g->a.err.text), false;
-    *at = legal_core(&v, from, but);
+/* What somebody sees who can only read. strides: see sight_of. */
+static bool read_only(stage *g, uint64_t strides, unsigned from, unsigned but, unsigned *at) {
+    sight *seen = sight_of(SIGHT_READING, g, strides);
+    if (!seen->known) {
+        stage_fresh(g);
+        g->s->readonly = true;
+        fr_status status = look_as_reader(g, &seen->v);
+        g->s->readonly = false;
+        if (status != FR_OK) return fail(g, "a reader failed:", g->a.err.text), false;
+        seen->known = true;
+    }
+    *at = legal_core(&seen->v, from, but);
     if (*at < now.legal_n) return true;
-    fail(g, legal_core(&v, 0, but) < now.legal_n ? "a reader went back in time" : "a reader saw a state that never was", NULL);
+    bool back = legal_core(&seen->v, 0, but) < now.legal_n;
+    fail(g, back ? "a reader went back in time" : "a reader saw a state that never was", NULL);
     return false;
 }
 
@@ -277,7 +260,7 @@ static bool verified(stage *g, const char *when) {
 /* The size is what there is memory for; the slot of the dead is free, and its generation stays used up. */
 static bool whole_outside(stage *g) {
     uint64_t size = segment_super(g->s)->size;
-    if (size > stage_length(g) || size % g->s->g.page_size) return fail(g, "the segment is longer than its file", NULL), false;
+    if (size > g->length || size % g->s->g.page_size) return fail(g, "the segment is longer than its file", NULL), false;
     if (!now.died) return true;
     uint64_t state = segment_proc(g->s, now.died)->state;
     if (STATE_KIND(state) != STATE_FREE) return fail(g, "the slot of the dead is not free", NULL), false;
@@ -285,25 +268,45 @@ static bool whole_outside(stage *g) {
     return true;
 }
 
-/* At rest, whole, and in a legal state. */
-static bool settled(stage *g, unsigned from, unsigned but, unsigned *at) {
-    view v;
+/* What a recovery has made; NULL when that failed. */
+static sight *recovered_sight(stage *g) {
+    sight *made = sight_of(SIGHT_RESTING, g, SIGHTS_ALL);
+    if (made->known) return made;
     const char *what = stage_rest_error(g);
-    if (what) return fail(g, "not at rest after recovery:", what), false;
+    if (what) return fail(g, "not at rest after recovery:", what), NULL;
     stage_fresh(g);
-    fr_status status = look_at_rest(g, &v);
-    if (status != FR_OK) return fail(g, "unreadable after recovery:", g->a.err.text), false;
-    *at = legal_rest(&v, from, but);
+    fr_status status = look_at_rest(g, &made->v);
+    if (status != FR_OK) return fail(g, "unreadable after recovery:", g->a.err.text), NULL;
+    made->known = true;
+    return made;
+}
+
+/* At rest, whole, and in a legal state: what it was found to be, or NULL. */
+static sight *settled(stage *g, unsigned from, unsigned but, unsigned *at) {
+    sight *made = recovered_sight(g);
+    if (!made) return NULL;
+    *at = legal_rest(&made->v, from, but);
     if (*at < now.legal_n) {
         bool mended = !now.miscounted || (now.legal_n > 1 && *at + 1 == now.legal_n);
-        return whole_outside(g) && (!mended || verified(g, "verify after recovery:"));
+        if (mended && !made->verified) {
+            stage_fresh(g);
+            made->verified = verified(g, "verify after recovery:");
+        }
+        return whole_outside(g) && (!mended || made->verified) ? made : NULL;
     }
-    fail(g, legal_rest(&v, 0, but) < now.legal_n ? "recovery went back in time" : "recovery made a state that never was", NULL);
-    return false;
+    bool back = legal_rest(&made->v, 0, but) < now.legal_n;
+    fail(g, back ? "recovery went back in time" : "recovery made a state that never was", NULL);
+    return NULL;
 }
 
 static void follow_up(stage *g) {
-    fr_status status = script_run(&g->a, "SET %0.39 follow; SET %1.39 12");
+    static char scripts[GEOMETRIES][64], names[2][16]; /* to find such names takes as long as to write to them */
+    char *script = scripts[stage_of];
+    if (!*script) {
+        for (int i = 0; i < 2; i++) script_name(g->s, i, -1, -1, 39, names[i]);
+        snprintf(script, sizeof scripts[0], "SET %s follow; SET %s 12", names[0], names[1]);
+    }
+    fr_status status = script_run(&g->a, script);
     if (status != FR_OK && status != FR_OOM) fail(g, "a write after recovery failed:", g->a.err.text);
     if (!now.miscounted) verified(g, "verify after a write after recovery:");
 }
@@ -332,38 +335,58 @@ static void newcomer(void) {
     if (!now.miscounted) verified(&C, "verify after a newcomer:");
 }
 
+/* A process counts in its own cells without a hook. */
+static uint64_t own_strides(const stage *g) { return sights_strides(g, g->s->stats, g->s->g.stat_cells * 8); }
+
 /* C: the recoverer has died, too. */
-static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+static void dies_too(void) {
     unsigned at;
-    (void)ctx;
-    (void)addr;
-    (void)n;
-    if (kind == ACCESS_LD8 || kind == ACCESS_TOUCH1) return;
-    fr_hook = NULL;
     now.recovery++;
     now.t->recoveries++;
-    stage_load(&C, &B);
+    stage_copy(&C, &B);
     C.a.now_ms = A.a.now_ms;
     unsigned dead = now.dead | 1u << HEIR;
     stage_mourn(&C, dead);
-    bool ok = read_only(&C, now.reader_at, dead, &at);
+    bool ok = read_only(&C, now.stored, now.reader_at, dead, &at);
     stage_become(&C, SECOND, dead);
     if (ok && at > now.target && !same_at_rest(&now.legal[at], &now.legal[now.target], dead))
         fail(&C, "a reader saw more than was recovered", NULL);
     recover_all(&C, dead, "recovery of a recovery failed:");
+    if (stage_folded(&C) != now.counted) fail(&C, "recovery of a recovery lost or doubled statistics", NULL);
     if (settled(&C, now.target, dead | 1u << SECOND, &at) && at != now.target)
         fail(&C, "recovery of a recovery found something else", NULL);
-    if (stage_folded(&C) != now.counted) fail(&C, "recovery of a recovery lost or doubled statistics", NULL);
-    fr_hook = on_recovery;
+    if (stage_folded(&C) != now.counted) fail(&C, "verify lost or doubled statistics", NULL);
+}
+
+static void on_recovery(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx;
+    if (kind == ACCESS_LD8) return;
+    if (kind != ACCESS_TOUCH1) {
+        fr_hook = NULL;
+        dies_too();
+        fr_hook = on_recovery;
+        now.stored = own_strides(&B);
+    }
+    now.stored |= sights_strides(&B, addr, n);
+}
+
+/* Has every change of memory that this recovery has made been seen by a hook? */
+static void check_hooks(void) {
+    sight_of(SIGHT_READING, &B, now.stored);
+    if (now.recovery && !sights_agree(SIGHT_READING, &B)) fail(&B, "recovery made a store that no hook saw", NULL);
 }
 
 static void recover_again(void) {
     stage_load(&B, &A);
     stage_become(&B, HEIR, now.dead);
+    stage_measure(&C);
     now.recovery = 0;
+    now.stored = SIGHTS_ALL;
     fr_hook = on_recovery;
     recover_all(&B, now.dead, "recovery failed:");
     fr_hook = NULL;
+    check_hooks();
+    if (stage_length(&B) != B.length || stage_length(&C) != C.length) fail(&B, "recovery changed the length of the file", NULL);
     now.recovery = 0;
 }
 
@@ -373,6 +396,16 @@ static void note_generation(void) {
     now.generation = seen;
 }
 
+/* Once more, and on from there. */
+static void twice_and_on(sight *made) {
+    unsigned failed = now.t->failed;
+    stage_fresh(&B);
+    twice(&B);
+    if (now.moves) newcomer();
+    follow_up(&B);
+    made->followed = now.t->failed == failed;
+}
+
 /* A process died here. */
 static void crash(void) {
     unsigned seen, found_at;
@@ -380,23 +413,25 @@ static void crash(void) {
     now.t->stores++;
     now.dead = stage_dead(&A) | (now.died ? 1u << now.died : 0);
     note_generation();
-    stage_load(&B, &A);
+    stage_measure(&A);
+    stage_measure(&B);
+    stage_copy(&B, &A);
     B.a.now_ms = A.a.now_ms;
     stage_mourn(&B, now.dead);
-    if (!read_only(&B, now.reader_at, 0, &seen)) return;
+    if (!read_only(&B, SIGHTS_ALL, now.reader_at, 0, &seen)) return;
     now.counted = stage_folded(&B);
     bool exact = !stage_committed(&B); /* a fold that is being applied has added and not yet subtracted */
     stage_become(&B, HEIR, now.dead);
     recover_all(&B, now.dead, "recovery failed:");
+    stage_measure(&B);
     if (!exact) now.counted = stage_folded(&B);
     if (stage_folded(&B) != now.counted) fail(&B, "recovery lost or doubled statistics", NULL);
     if (stage_folded(&B) < now.began) fail(&B, "statistics have fallen", NULL);
-    if (!settled(&B, now.recovered_at, now.dead | 1u << HEIR, &found_at)) return;
+    sight *made = settled(&B, now.recovered_at, now.dead | 1u << HEIR, &found_at);
+    if (!made) return;
     if (found_at < seen && !same_at_rest(&now.legal[found_at], &now.legal[seen], now.dead | 1u << HEIR))
         fail(&B, "a reader saw what recovery took back", NULL);
-    twice(&B);
-    if (now.moves) newcomer();
-    follow_up(&B);
+    if (!made->followed || now.moves) twice_and_on(made);
     now.reader_at = seen;
     now.recovered_at = now.target = found_at;
     if (now.nested) recover_again();
@@ -539,20 +574,38 @@ static bool may_refuse(void) {
     return false;
 }
 
-/* Has an earlier variant of this operation begun with the same bytes? */
+/* The bytes before the operation, without what the machine's clocks have left there: two states are not two because they
+ * were made in different milliseconds. */
+static digest start_digest(void) {
+    size_t bytes = stage_length(&S);
+    memcpy(recovered, S.s->base, bytes);
+    superblock *super = (superblock *)recovered;
+    super->wall_offset_ms = (super->wall_offset_ms - segment_super(blank.s)->wall_offset_ms + 60000) / 120000;
+    for (uint32_t i = 0; i < S.s->g.slots; i++) {
+        proc *p = (proc *)(recovered + S.s->l.procs) + i;
+        p->attached_ms = p->attached_ms > FIRST_NOW;
+    }
+    return sights_digest(recovered, bytes);
+}
+
+/* Has an earlier variant of this operation begun with the same bytes? An operation's variants are one worker's (enumerate.c),
+ * so that this is all there is to know. */
 static bool met_before(const outside *o) {
     static struct {
-        const operation *op;
-        uint64_t hash[8192];
-        unsigned n;
-    } met;
-    uint64_t h = stage_of * UINT64_C(0x9e3779b97f4a7c15) ^ o->dead ^ (uint64_t)o->me.word << 16 ^ A.a.now_ms << 40;
-    const uint64_t *words = (const uint64_t *)S.s->base;
-    for (size_t i = 0; i < stage_length(&S) / 8; i++) h = (h ^ words[i] ^ h >> 29) * UINT64_C(0xd6e8feb86659fd93) + i;
-    if (met.op != now.op) met.op = now.op, met.n = 0;
-    for (unsigned i = 0; i < met.n; i++)
-        if (met.hash[i] == h) return true;
-    if (met.n < FR_COUNTOF(met.hash)) met.hash[met.n++] = h;
+        digest *start;
+        unsigned n, room;
+    } all[FR_COUNTOF(operations)], *met;
+    met = &all[now.op - operations];
+    uint64_t rest[8] = {stage_of, o->dead, o->me.word, A.a.now_ms, stage_length(&S)};
+    digest d = start_digest(), more = sights_digest(rest, sizeof rest);
+    d = (digest){d.a ^ more.a * 3, d.b ^ more.b * 5};
+    for (unsigned i = 0; i < met->n; i++)
+        if (digest_eq(met->start[i], d)) return true;
+    if (met->n == met->room) {
+        met->room = met->room ? 2 * met->room : 16;
+        met->start = realloc(met->start, met->room * sizeof d);
+    }
+    met->start[met->n++] = d;
     return false;
 }
 
@@ -582,6 +635,7 @@ static void check_runs(fr_status first, fr_status second) {
 
 void trial_run(const operation *op, variant v, bool nested, tally *t) {
     now = (trial){.op = op, .v = v, .nested = nested, .t = t};
+    sights_forget();
     use_geometry(now.v.geometry);
     stage_load(&A, &blank);
     stage_become(&A, 1, 0);

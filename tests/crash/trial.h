@@ -16,6 +16,10 @@
  * of all but evicting operations may tell at most two states of the keys apart, and of a refused one only one; a slot of the
  * process table shows its old owner, its new one, or nobody. Fills must not touch a block that is in use. Nobody may touch
  * what lies beyond the end of the file: there is nothing there (harness.h).
+ *
+ * COST. 1, 2's views and 3 are functions of bytes, many of which come again: sights.h says why they need be looked at only
+ * once, and what that cannot hide. Copies, recoveries, statistics, and whether what is seen is legal, are done for each store. No
+ * recovery may change the length of the file, which is measured before and after all recoveries of one store's recovery.
  */
 #ifndef FRIDGE_TESTS_TRIAL_H
 #define FRIDGE_TESTS_TRIAL_H
