@@ -67,6 +67,48 @@ static void several_keys_change_at_one_instant(void) {
     close_sound(st);
 }
 
+/* More records than are merged, and all of them in the stripe's own journal: 40 values of one key, in place. */
+#define TIMES 40
+static fr_status put_often(store *st, txn *t, void *ctx) {
+    char value[16];
+    fr_status status = FR_OK;
+    (void)ctx;
+    for (int i = 1; i <= TIMES && status == FR_OK; i++) {
+        snprintf(value, sizeof value, "value %02d", i);
+        status = put(st, t, "k", value);
+    }
+    CHECK(t->n > TXN_INLINE && t->n < t->s->g.journal_records);
+    return status;
+}
+
+static fr_status get_k(store *st, txn *t, void *ctx) { return get(st, t, "k", ctx); }
+
+static void look_at_k(store *st, void *ctx) {
+    char value[64];
+    unsigned *seen = ctx;
+    CHECK_STATUS(store_read(st, NOW, NULL, get_k, value, &last_error), FR_OK);
+    seen[0] += strcmp(value, "value 00") == 0;
+    seen[1] += strcmp(value, "value 40") == 0;
+    seen[2]++;
+}
+
+/* Readers see the last value or the one before all of them, never one in between. */
+static void one_key_changes_many_times_at_one_instant(void) {
+    geometry g = layout_default(16u << 20);
+    g.journal_records = 200;
+    store *st = store_with(&g);
+    unsigned seen[3] = {0};
+    stripe_set all;
+    CHECK_STATUS(write_op(st, &(op){.run = do_set, .name = "k", .value = text_of("value 00")}), FR_OK);
+    store_all_stripes(st, &all);
+    interleaving w = {.st = st, .look = look_at_k, .ctx = seen};
+    fr_hook = at_store, fr_hook_ctx = &w;
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, put_often, NULL, &last_error), FR_OK);
+    fr_hook = NULL;
+    CHECK(seen[0] > 0 && seen[1] > 80 && seen[0] + seen[1] == seen[2]);
+    close_sound(st);
+}
+
 static fr_status own_writes(store *st, txn *t, void *ctx) {
     char out[64];
     (void)ctx;
@@ -223,6 +265,7 @@ static void waiters_are_looked_for_after_the_unlock(void) {
 int main(void) {
     RUN(waiters_are_looked_for_after_the_unlock);
     RUN(several_keys_change_at_one_instant);
+    RUN(one_key_changes_many_times_at_one_instant);
     RUN(a_transaction_sees_its_own_writes_and_rolls_back_to_a_mark);
     RUN(thousands_of_records_spill_and_commit_at_once);
     RUN(spilled_records_are_guarded_by_the_page_pool);
