@@ -230,8 +230,9 @@ static void what_cannot_be_is_damage_and_changes_nothing(void) {
         {"a page beyond the file", 0, JOURNAL_SPILLED, s->g.max_size, 1},
         {"a page of the head", 0, JOURNAL_SPILLED, PAGE, 1},
         {"more records than pages hold", 0, JOURNAL_SPILLED, pages, s->l.pages * 31 + 1},
-        {"a next page that is none", 0, JOURNAL_SPILLED, pages, 32},
+        {"a next page amid another", 0, JOURNAL_SPILLED, pages, 32},
     };
+    *SEG_AT(s, pages, uint64_t) = pages + 16; /* amid this very page: there would be records */
     for (uint32_t i = 0; i < 31; i++) SEG_AT(s, pages + 16, record)[i] = (record){free_word(i), 99};
     for (size_t i = 0; i < FR_COUNTOF(all); i++) {
         refuse(&all[i], false);
