@@ -87,7 +87,7 @@ else()
     fridge_programs(crash crash ${crash_seconds})
     if(NOT FRIDGE_VARIANT STREQUAL "tsan")
         engine(fridge_sane ${asan_flags})
-        set(scripts crash/script.c crash/states.c crash/doors.c crash/dump.c)
+        set(scripts crash/script.c crash/verbs.c crash/states.c crash/doors.c crash/dump.c)
         fuzz_program(segment_file "fuzz/fuzz.c;fuzz/mutate.c;${scripts}" clock_boot_ms nanosleep syscall)
         fuzz_program(session fuzz/fuzz.c clock_boot_ms clock_gettime)
         list(REMOVE_ITEM scripts crash/script.c) # which it includes

@@ -18,7 +18,7 @@
  * 2. The list stripe.partial[c] holds exactly the pages of that stripe and class with a clear bit. It leads one way: who
  *    takes a page off it has come along it, and knows the word that names the page.
  * 3. A page is in use in poolmap if and only if it is metadata, a slab page, or part of a run that somebody names.
- * 4. Allocation never returns a block that this same transaction freed (txn.h, 3).
+ * 4. Allocation never returns a block that this same transaction freed (txn.h, 2).
  *
  * Leaves out: growing the file (FR_GROW asks the caller to), eviction, and compaction: runs too large for any gap fall
  * back on extents, which the store keeps.

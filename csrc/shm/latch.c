@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "shm/txn.h"
-
 #define SPINS 60
 #define WAIT_FIRST_NS 1000000L
 #define WAIT_MAX_NS 16000000L

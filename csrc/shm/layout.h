@@ -136,10 +136,10 @@ typedef struct stripe {
     uint32_t latch;  /* latch.h; cas4 by anybody */
     uint32_t pad;
     uint64_t clock;  /* last version handed out, even; under the latch, before the version is used */
-    uint64_t jstate; /* txnid:48 | n:16; n > 0 = committed, being applied. THE commit word; under the latch */
-    uint64_t jspill; /* first spill page's offset when n is JOURNAL_SPILLED; under the latch, before the commit */
+    uint64_t jstate; /* txnid:48 | n:16, THE commit word; under the latch. It and the next three: journal.h */
+    uint64_t jspill; /* first spill page; under the latch, before the commit */
     uint64_t jcount; /* records in the spill pages; likewise */
-    uint64_t intents;/* counter cells frozen by the transaction in flight; under the latch */
+    uint64_t intents;/* counter cells that are frozen; under the latch */
     uint64_t trash;  /* first detached object awaiting reclaim; journalled */
     uint64_t sweep;  /* where the expiry sample goes on: a hint */
     /* readers' line: changes only with the shape of the index or a multi-word commit */
@@ -152,7 +152,7 @@ typedef struct stripe {
     uint64_t intent[INTENTS];       /* offsets of frozen counter cells; under the latch, before the freeze */
     struct record {
         uint64_t target; /* offset of the word | RECORD_* */
-        uint64_t value;  /* the word's new value, absolute, so that a replay is idempotent */
+        uint64_t value;  /* what the word becomes */
     } journal[];
 } stripe;
 _Static_assert(offsetof(stripe, seq) == 64, "readers' line");

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "shm/clock.h"
+#include "shm/recovery.h"
 #include "shm/txn.h"
 
 #define PIN_BYTES 4096
@@ -154,13 +155,13 @@ static bool holds_latches(segment *s) {
     return false;
 }
 
-/* The recovery byte of the slot is held and (slot, gen) is dead. What remains after txn_recover harms nobody: a row of
+/* The recovery byte of the slot is held and (slot, gen) is dead. What remains after recovery_run harms nobody: a row of
  * statistics that readers add up anyway, to be folded by segment_reap or inherited by the next registrant. */
 static fr_status recover_held(segment *s, uint32_t slot, uint32_t gen) {
     proc *p = segment_proc(s, slot);
     uint64_t state = ld8(&p->state);
     if (STATE_GEN(state) == gen && STATE_KIND(state) == STATE_FREE) return FR_OK;
-    fr_status status = txn_recover(s, slot, gen);
+    fr_status status = recovery_run(s, slot, gen);
     if (status != FR_OK || STATE_GEN(state) != gen) return status;
     if (STATE_KIND(state) != STATE_FOLDING) {
         st8(&p->state, STATE_MAKE(gen, STATE_FOLDING));

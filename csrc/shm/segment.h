@@ -85,7 +85,7 @@ fr_status segment_register(segment *s, fr_error *err);
 bool segment_alive(segment *s, uint32_t slot, uint32_t gen);
 
 /* segment_recover_slot makes (slot, gen) harmless: takes its recovery byte (polling until deadline_ms of the boot clock;
- * FR_LATCHED past it), re-checks death, calls txn_recover, folds statistics, frees the slot. Idempotent. */
+ * FR_LATCHED past it), re-checks death, calls recovery_run, folds statistics, frees the slot. Idempotent. */
 fr_status segment_recover_slot(segment *s, uint32_t slot, uint32_t gen, uint64_t deadline_ms);
 
 /* segment_reap looks at every attached slot once and recovers the dead; the housekeeper's early recovery. Returns how

@@ -1,25 +1,16 @@
-/* txn.c - write sets, journals, commit, apply, overlay, recovery. See txn.h for the protocol and its invariants.
+/* txn.c - write sets, overlay, commit, validation. See txn.h for the protocol and its invariants.
  *
- * Sections, low level to high: stripes held; write set; journal records in memory; journal of a stripe; overlay; commit;
- * readers; counters' freeze; recovery; checks.
+ * Sections, low level to high: life; stripes held; write set; overlay; commit; readers; counters; checks.
  */
 #include "shm/txn.h"
 
-#include <linux/futex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "shm/wait.h"
 
-#define JSTATE_COUNT(j) ((uint32_t)((j) & 0xffff))
-#define JSTATE_NEXT(j, n) ((((j) >> 16) + 1) << 16 | (n))
-#define JSTATE_CLEAN(j) ((j) & ~UINT64_C(0xffff))
-#define WRITE_SET_MAX (UINT32_C(1) << 24) /* 256 MiB of records: beyond that FR_OOM */
 #define CHAIN_END UINT32_MAX
-#define FROZEN UINT64_C(2) /* of a counter cell's state: CELL_FROZEN */
 
 fr_status txn_fail(txn *t, fr_status status, const char *format, ...) {
     va_list args;
@@ -71,19 +62,6 @@ static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
 }
 
 /* --- stripes held ----------------------------------------------------------------------------------------------- */
-
-/* Calls `step` for the numbers of a set, ascending. */
-#define FOR_STRIPES(i, set, limit)                                                                                     \
-    for (uint32_t i = set_next((set), 0, (limit)); i < (limit); i = set_next((set), i + 1, (limit)))
-
-static uint32_t set_next(const stripe_set *set, uint32_t from, uint32_t limit) {
-    while (from < limit) {
-        uint64_t rest = set->bits[from >> 6] >> (from & 63);
-        if (rest) return from + (uint32_t)__builtin_ctzll(rest);
-        from = (from | 63) + 1;
-    }
-    return limit;
-}
 
 static void drop_pools(txn *t) {
     for (uint32_t p = POOL_LATCHES + 1; t->pools && p-- > 0;) {
@@ -137,7 +115,7 @@ fr_status txn_begin_one(txn *t, uint64_t now_ms, uint64_t deadline_ms, uint32_t 
 
 static fr_status take_pools(txn *t, const stripe_set *set) {
     uint32_t limit = t->s->g.stripes + POOL_LATCHES + 1;
-    for (uint32_t i = set_next(set, t->s->g.stripes, limit); i < limit; i = set_next(set, i + 1, limit)) {
+    for (uint32_t i = stripe_set_next(set, t->s->g.stripes, limit); i < limit; i = stripe_set_next(set, i + 1, limit)) {
         fr_status status = txn_pool(t, i - t->s->g.stripes);
         if (status != FR_OK) return status;
     }
@@ -145,7 +123,7 @@ static fr_status take_pools(txn *t, const stripe_set *set) {
 }
 
 fr_status txn_begin_write(txn *t, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *set) {
-    uint32_t limit = t->s->g.stripes, first = set_next(set, 0, limit);
+    uint32_t limit = t->s->g.stripes, first = stripe_set_next(set, 0, limit);
     if (set->count == 1 && first < limit) return txn_begin_one(t, now_ms, deadline_ms, first);
     reset(t, TXN_CLOSED, now_ms);
     t->deadline_ms = deadline_ms;
@@ -186,7 +164,7 @@ static uint32_t chain_slot(const txn *t, uint64_t off) {
 
 /* chain[0, cap) heads by hash of the target, chain[cap, 2 cap) the next older record with that hash. */
 static void chain_add(txn *t, uint32_t i) {
-    uint32_t h = chain_slot(t, t->rec[i].target & ~(uint64_t)RECORD_KIND);
+    uint32_t h = chain_slot(t, record_off(t->rec[i].target));
     t->chain[t->cap + i] = t->chain[h];
     t->chain[h] = i;
 }
@@ -200,7 +178,7 @@ static void chain_rebuild(txn *t) {
  * it is recovered like any other. */
 static bool grow_write_set(txn *t) {
     uint32_t cap = t->cap * 4;
-    if (cap > WRITE_SET_MAX) return false;
+    if (cap > JOURNAL_MAX) return false;
     record *rec = malloc(cap * sizeof *rec);
     uint32_t *chain = malloc(2 * (size_t)cap * sizeof *chain);
     if (!rec || !chain) {
@@ -225,7 +203,7 @@ void txn_put_slow(txn *t, uint64_t target, uint64_t value) {
     }
     if (t->n == TXN_INLINE) chain_rebuild(t); /* the chains of an earlier, longer write set are still there */
     t->rec[t->n++] = (record){target, value};
-    t->bloom |= txn_bloom_bit(target & ~(uint64_t)RECORD_KIND);
+    t->bloom |= txn_bloom_bit(record_off(target));
     chain_add(t, t->n - 1);
 }
 
@@ -239,14 +217,14 @@ void txn_rollback(txn *t, uint32_t mark) {
 static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
     if (t->n > TXN_INLINE) {
         for (uint32_t i = t->chain[chain_slot(t, off)]; i != CHAIN_END; i = t->chain[t->cap + i]) {
-            if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
+            if (record_off(t->rec[i].target) != off) continue;
             *value = t->rec[i].value;
             return true;
         }
         return false;
     }
     for (uint32_t i = t->n; i-- > 0;) {
-        if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
+        if (record_off(t->rec[i].target) != off) continue;
         *value = t->rec[i].value;
         return true;
     }
@@ -258,106 +236,17 @@ uint64_t txn_ever_slow(txn *t, uint64_t off) {
     bool chained = t->n > TXN_INLINE;
     for (uint32_t i = chained ? t->chain[chain_slot(t, off)] : 0; chained ? i != CHAIN_END : i < t->n;
          i = chained ? t->chain[t->cap + i] : i + 1) {
-        if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) == off) ever |= t->rec[i].value;
+        if (record_off(t->rec[i].target) == off) ever |= t->rec[i].value;
     }
     return ever;
 }
 
-/* --- a stripe's journal ------------------------------------------------------------------------------------------ */
-
-/* Walks a committed journal, inline or spilled. Spill page: next page's offset, then records. */
-typedef struct journal_walk {
-    segment *s;
-    stripe *st;
-    uint64_t left, page;  /* records still to come; current spill page or 0 */
-    uint32_t at, per_page;
-} journal_walk;
-
-static uint32_t records_per_page(const segment *s) { return (s->g.page_size - 16) / sizeof(record); }
-
-static bool walk_begin(segment *s, uint32_t number, uint64_t jstate, journal_walk *w) {
-    stripe *st = segment_stripe(s, number);
-    uint32_t n = JSTATE_COUNT(jstate);
-    *w = (journal_walk){s, st, n, 0, 0, records_per_page(s)};
-    if (n != JOURNAL_SPILLED) return n <= s->g.journal_records;
-    w->left = ld8(&st->jcount);
-    w->page = ld8(&st->jspill);
-    return w->left <= s->l.pages * w->per_page && w->left <= WRITE_SET_MAX && w->left / w->per_page <= s->l.pages && w->page % s->g.page_size == 0 &&
-           segment_holds(s, w->page, s->g.page_size);
-}
-
-static bool walk_next(journal_walk *w, record *out) {
-    if (w->left == 0) return false;
-    const record *r;
-    if (w->page) {
-        if (w->at == w->per_page) {
-            w->page = ld8(SEG_AT(w->s, w->page, uint64_t));
-            w->at = 0;
-            if (w->page % w->s->g.page_size || !segment_holds(w->s, w->page, w->s->g.page_size)) return false;
-        }
-        r = SEG_AT(w->s, w->page + 16, record) + w->at;
-    } else {
-        r = &w->st->journal[w->at];
-    }
-    out->target = ld8(&r->target);
-    out->value = ld8(&r->value);
-    w->at++;
-    w->left--;
-    return true;
-}
-
-/* Which words of a stripe travel in journals: not the latch, and not the journal itself. */
-static bool stripe_word_allowed(const segment *s, uint64_t off) {
-    uint64_t at = (off - s->l.latches) % s->l.stripe_bytes;
-    return at == offsetof(stripe, trash) || at == offsetof(stripe, root) || at == offsetof(stripe, seq) ||
-           (at >= offsetof(stripe, partial) && at < offsetof(stripe, intent));
-}
-
-/* May a journal change this word? Hostile files and scribbled journals are refused before the first store. */
-static bool target_allowed(segment *s, uint64_t target) {
-    uint64_t off = target & ~(uint64_t)RECORD_KIND, kind = target & RECORD_KIND;
-    if (kind > RECORD_CELL || off < LAYOUT_MUTABLE) return false;
-    if (off >= s->l.data) return segment_holds(s, off, 8);
-    if (off >= s->l.latches && off < s->l.latches + s->l.latch_count * s->l.stripe_bytes) return stripe_word_allowed(s, off);
-    return off < sizeof(superblock) || (off >= s->l.stats && off < s->l.notify) || off >= s->l.poolmap;
-}
-
-/* What the last pass stores. A cell stays frozen (thaw frees it once the journal is clean): were it free before, others
- * would add to it, and a replay would take their sums away again. */
-static inline uint64_t settled(uint64_t kind, uint64_t value) { return kind == RECORD_CELL ? value | FROZEN : value; }
-
-/* Stores one kind of record; version words odd in the first pass. */
-static void apply_pass(segment *s, uint32_t number, uint64_t jstate, int pass) {
-    journal_walk w;
-    record r;
-    if (!walk_begin(s, number, jstate, &w)) return;
-    while (walk_next(&w, &r)) {
-        uint64_t kind = r.target & RECORD_KIND;
-        if (!target_allowed(s, r.target)) return; /* a record that a record of this very journal has changed */
-        uint64_t *word = SEG_AT(s, r.target & ~(uint64_t)RECORD_KIND, uint64_t);
-        if (pass == 0 && kind == RECORD_VERSION) st8(word, r.value | 1);
-        if (pass == 1 && kind == RECORD_WORD) st8(word, r.value);
-        if (pass == 2 && kind >= RECORD_VERSION) st8(word, settled(kind, r.value));
-    }
-}
-
-static void replay(segment *s, uint32_t number, uint64_t jstate) {
-    for (int pass = 0; pass < 3; pass++) apply_pass(s, number, jstate, pass);
-}
-
 /* --- overlay ----------------------------------------------------------------------------------------------------- */
 
-static bool journal_find(segment *s, uint32_t number, uint64_t jstate, uint64_t off, uint64_t *value) {
-    journal_walk w;
-    record r;
-    bool found = false;
-    if (!walk_begin(s, number, jstate, &w)) return false;
-    while (walk_next(&w, &r)) {
-        if ((r.target & ~(uint64_t)RECORD_KIND) != off) continue;
-        *value = r.value;
-        found = true; /* the latest wins */
-    }
-    return found;
+static void keep_record(void *ctx, const record *r) {
+    txn *t = ctx;
+    if (t->n < TXN_INLINE) t->rec[t->n++] = *r;
+    else txn_put_slow(t, r->target, r->value);
 }
 
 /* A reader has no write set: that memory takes the journal which it overlays when that is a long one, so that a load costs a
@@ -365,14 +254,8 @@ static bool journal_find(segment *s, uint32_t number, uint64_t jstate, uint64_t 
 static bool long_journal(txn *t) {
     if (JSTATE_COUNT(t->in.jstate) != JOURNAL_SPILLED) return false;
     if (t->n && t->loaded.jstripe == t->in.jstripe && t->loaded.jstate == t->in.jstate) return true;
-    journal_walk w;
-    record r;
     t->n = 0;
-    if (!walk_begin(t->s, t->in.jstripe, t->in.jstate, &w)) return false;
-    while (walk_next(&w, &r)) {
-        if (t->n < TXN_INLINE) t->rec[t->n++] = r;
-        else txn_put_slow(t, r.target, r.value);
-    }
+    if (!journal_each(t->s, t->in.jstripe, t->in.jstate, keep_record, t)) return false;
     t->bloom = UINT64_MAX;
     t->loaded.jstripe = t->in.jstripe;
     t->loaded.jstate = t->in.jstate;
@@ -433,11 +316,6 @@ bool guard_holds_slow(const segment *s, const guard *g) {
 
 /* --- commit ------------------------------------------------------------------------------------------------------ */
 
-static void write_record(record *to, const record *r) {
-    st8(&to->target, r->target);
-    st8(&to->value, r->value);
-}
-
 /* Is this page's bit set by the write set, though not in memory? Then it is not free to spill to. */
 static bool page_free(txn *t, uint64_t page) {
     uint64_t word = t->s->l.poolmap + page / 64 * 8, bit = UINT64_C(1) << (page % 64);
@@ -454,26 +332,17 @@ static uint64_t next_free_page(txn *t, uint64_t from) {
     return from < pages ? from : 0;
 }
 
-/* Records go to free pages, which stay marked free: nobody can take them while the page pool latch is held, and a crash
- * leaves nothing to give back. */
+/* Records go to pages that stay marked free: journal.h, 3. */
 static fr_status spill(txn *t, stripe *st) {
-    segment *s = t->s;
     fr_status status = txn_pool(t, POOL_LATCHES);
     if (status != FR_OK) return status;
-    uint32_t per_page = records_per_page(s), done = 0;
-    uint64_t *link = &st->jspill, page = s->l.data / s->g.page_size - 1;
-    while (done < t->n) {
+    segment *s = t->s;
+    uint64_t page = s->l.data / s->g.page_size - 1;
+    journal_spill to = journal_spill_begin(s, st, t->rec, t->n);
+    while (to.done < t->n) {
         page = next_free_page(t, page + 1);
-        if (page == 0) return FR_GROW;
-        uint64_t off = page * s->g.page_size;
-        if (!segment_holds(s, off, s->g.page_size)) return FR_GROW;
-        st8(link, off);
-        link = SEG_AT(s, off, uint64_t);
-        for (uint32_t i = 0; i < per_page && done < t->n; i++, done++) {
-            write_record(SEG_AT(s, off + 16, record) + i, &t->rec[done]);
-        }
+        if (page == 0 || !journal_spill_page(&to, page * s->g.page_size)) return FR_GROW;
     }
-    st8(&st->jcount, t->n);
     return FR_OK;
 }
 
@@ -548,48 +417,15 @@ static void make_seq_even(txn *t) {
     }
 }
 
-static void thaw(segment *s, stripe *st) {
-    uint64_t n = ld8(&st->intents);
-    for (uint64_t i = 0; i < n && i < INTENTS; i++) {
-        uint64_t off = ld8(&st->intent[i]);
-        if (off % 16 || !segment_holds(s, off, sizeof(cell16))) continue;
-        cell16 *c = SEG_AT(s, off, cell16);
-        uint64_t state = ld8(&c->state);
-        if (state & FROZEN) st8(&c->state, state & ~FROZEN); /* frozen: nobody but us may change it */
-    }
-    if (n) st8(&st->intents, 0);
-}
-
 /* A transaction's intents fill its lowest stripe first; only then do others that it holds have some. */
 static void thaw_all(txn *t) {
     stripe *st = segment_stripe(t->s, t->lowest);
     if (FR_LIKELY(!st->intents)) return;
     bool more = st->intents >= INTENTS && t->held.count > 1;
-    thaw(t->s, st);
+    journal_thaw(t->s, st);
     if (!more) return;
     uint32_t limit = t->s->g.stripes;
-    FOR_STRIPES(i, &t->held, limit) thaw(t->s, segment_stripe(t->s, i));
-}
-
-/* The write set from process memory, in the three passes of apply_pass. */
-static void apply(txn *t, const record *rec, uint32_t n) {
-    segment *s = t->s;
-    bool staged = false;
-    for (uint32_t i = 0; i < n; i++) {
-        if ((rec[i].target & RECORD_KIND) == RECORD_WORD) continue;
-        staged = true;
-        if ((rec[i].target & RECORD_KIND) == RECORD_VERSION) {
-            st8(SEG_AT(s, rec[i].target & ~(uint64_t)RECORD_KIND, uint64_t), rec[i].value | 1);
-        }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        if ((rec[i].target & RECORD_KIND) == RECORD_WORD) st8(SEG_AT(s, rec[i].target, uint64_t), rec[i].value);
-    }
-    for (uint32_t i = 0; staged && i < n; i++) {
-        uint64_t kind = rec[i].target & RECORD_KIND;
-        if (kind == RECORD_WORD) continue;
-        st8(SEG_AT(s, rec[i].target & ~(uint64_t)RECORD_KIND, uint64_t), settled(kind, rec[i].value));
-    }
+    FOR_STRIPES(i, &t->held, limit) journal_thaw(t->s, segment_stripe(t->s, i));
 }
 
 static fr_status write_journal(txn *t, stripe *st, uint64_t *committed) {
@@ -622,7 +458,7 @@ static fr_status commit_writes(txn *t) {
     if (status != FR_OK) return status;
     if (t->multi) make_seq_odd(t);
     st8(&st->jstate, committed); /* COMMIT */
-    apply(t, t->rec, t->n);
+    journal_apply(t->s, t->rec, t->n);
     st8(&st->jstate, JSTATE_CLEAN(committed));
     thaw_all(t);
     if (t->multi) make_seq_even(t);
@@ -742,80 +578,22 @@ fr_status txn_freeze(txn *t, uint64_t cell_off, cell16 *seen) {
     cell16 *c = SEG_AT(t->s, cell_off, cell16);
     seen->value = ld8(&c->value);
     seen->state = ld8(&c->state);
-    if (seen->state & FROZEN) { /* frozen by this transaction before: its own writes say what the cell holds */
+    if (seen->state & CELL_FROZEN) { /* frozen by this transaction before: its own writes say what the cell holds */
         seen->value = txn_ld(t, cell_off);
-        seen->state = txn_ld(t, cell_off + 8) & ~FROZEN;
+        seen->state = txn_ld(t, cell_off + 8) & ~CELL_FROZEN;
         return FR_OK;
     }
     stripe *st = intent_room(t);
     if (!st) return want_intents(t);
     st8(&st->intent[st->intents], cell_off);
     st8(&st->intents, st->intents + 1);
-    while (!cas16(c, seen, (cell16){seen->value, seen->state | FROZEN})) {
+    while (!cas16(c, seen, (cell16){seen->value, seen->state | CELL_FROZEN})) {
     }
     t->multi = true;
     return FR_OK;
 }
 
-/* --- recovery ---------------------------------------------------------------------------------------------------- */
-
-static bool held_by(segment *s, uint32_t number, uint32_t word) {
-    return (ld4(&segment_stripe(s, number)->latch) & ~LATCH_WAITER) == word;
-}
-
-static bool journal_believable(segment *s, uint32_t number, uint64_t jstate) {
-    journal_walk w;
-    record r;
-    if (!walk_begin(s, number, jstate, &w)) return false;
-    while (walk_next(&w, &r)) {
-        if (!target_allowed(s, r.target)) return false;
-    }
-    return w.left == 0;
-}
-
-static fr_status replay_stripe(segment *s, uint32_t number) {
-    stripe *st = segment_stripe(s, number);
-    uint64_t jstate = ld8(&st->jstate);
-    if (JSTATE_COUNT(jstate)) {
-        bool believable = journal_believable(s, number, jstate);
-        if (!believable && ld8(&segment_super(s)->damaged) != DAMAGE_FORGIVEN) {
-            st8(&segment_super(s)->damaged, 1 + (uint64_t)number);
-            return FR_DAMAGED;
-        }
-        if (believable) replay(s, number, jstate);
-        st8(&st->jstate, JSTATE_CLEAN(jstate));
-        stat_add(s, STAT_replays, 1);
-    }
-    thaw(s, st);
-    return FR_OK;
-}
-
-static void release(segment *s, uint32_t number, uint32_t word) {
-    uint32_t *latch = &segment_stripe(s, number)->latch, seen = ld4(latch);
-    while ((seen & ~LATCH_WAITER) == word && !cas4(latch, &seen, 0)) {
-    }
-    syscall(SYS_futex, latch, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
-/* Order matters when this itself dies half-way: every replay before any seq, every seq before any release, so that the
- * next recoverer finds all it needs still named by the dead process's latches. Pools are released last to first like
- * everything else; spill pages are protected until then. */
-fr_status txn_recover(segment *s, uint32_t slot, uint32_t gen) {
-    uint32_t word = LATCH_WORD(slot, gen);
-    for (uint32_t i = 0; i < s->g.stripes; i++) {
-        if (!held_by(s, i, word)) continue;
-        fr_status status = replay_stripe(s, i);
-        if (status != FR_OK) return status;
-    }
-    for (uint32_t i = 0; i < s->g.stripes; i++) {
-        stripe *st = segment_stripe(s, i);
-        if (held_by(s, i, word) && (ld8(&st->seq) & 1)) st8(&st->seq, ld8(&st->seq) + 1);
-    }
-    for (uint32_t i = s->l.latch_count; i-- > 0;) {
-        if (held_by(s, i, word)) release(s, i, word);
-    }
-    return FR_OK;
-}
+/* --- checks ------------------------------------------------------------------------------------------------------ */
 
 fr_status txn_check(segment *s, uint32_t number, fr_error *err) {
     stripe *st = segment_stripe(s, number);

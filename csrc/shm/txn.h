@@ -1,10 +1,9 @@
 /* txn.h - transactions: the only way to change a segment, and the reader's way to see one.
  *
  * WRITER. begin takes the latches of a set of stripes in ascending order. The transaction then collects a write set:
- * {offset, value} words, appended and, until the commit merges those of one word, never edited; reads inside it see its own writes. New values go into free blocks
- * directly. commit writes the set as redo records into the journal of the lowest stripe held, makes ONE commit store
- * (jstate), applies the records, stores jstate again with n = 0, and drops the latches. Nothing is ever undone: dying
- * before the commit store leaves nothing, dying after it leaves a replay.
+ * {offset, value} words, appended and, until the commit merges those of one word, never edited; reads inside it see its
+ * own writes. New values go into free blocks directly. commit writes the set into the journal of the lowest stripe held,
+ * makes the ONE commit store, applies the set, makes the journal clean (journal.h, LIFE) and drops the latches.
  *
  * VISIBILITY. One visible word: its own store makes it visible, readers see before or after. A change in place: the
  * block's version word is made odd first and its new, even value is stored last; a reader that meets an odd version
@@ -23,36 +22,24 @@
  * Invariants
  * 1. Between two transactions of a stripe: jstate's n is 0, seq is even, intents is 0, every version reachable from
  *    the stripe is even.
- * 2. jstate's txnid never repeats in a stripe (48 bits), so "jstate unchanged" means "no transaction in between".
- * 3. A block or page freed by a transaction is not allocatable before it committed: allocation looks for bits that are
- *    0 both in memory and in the write set.
- * 4. While records lie in spill pages the page pool latch is held, so nobody can allocate those pages, though their
- *    bits are 0.
- * 5. A frozen counter cell is named by an intent of a stripe whose latch is held. It stays frozen until the journal that
- *    writes it is clean again: a replay must not undo what others added to the cell after it was stored.
+ * 2. A block or page freed by a transaction is not allocatable before it committed: allocation looks for bits that are
+ *    0 both in memory and in the write set. Pages for a journal that spills are looked for likewise.
  *
- * Leaves out: what words mean. heap.h, index.h and store/ decide that.
+ * Leaves out: the journal's bytes and what is believed of them (journal.h); what is done after a death (recovery.h); what
+ * words mean: heap.h, index.h and store/ decide that.
  */
 #ifndef FRIDGE_SHM_TXN_H
 #define FRIDGE_SHM_TXN_H
 
+#include "shm/journal.h"
 #include "shm/latch.h"
-#include "shm/segment.h"
+#include "shm/stripe_set.h"
 
 #define TXN_INLINE 64        /* records kept in the txn itself; a 65th moves them to the heap of the process */
 #define TXN_READS_INLINE 4   /* likewise for keys of the read set */
-#define TXN_STRIPE_WORDS 65  /* bitmap of latches: up to 4096 stripes, and the pools above them */
 #define READ_ATTEMPTS 64     /* lost races before FR_BUSYREAD */
 #define TXN_WAKES 8          /* keys whose waiters are woken after the unlock; beyond that all waiters are */
 #define NO_STRIPE UINT32_MAX
-
-typedef struct record record;
-
-/* A set of stripes, and of latches above them. */
-typedef struct stripe_set {
-    uint64_t bits[TXN_STRIPE_WORDS];
-    uint32_t count;
-} stripe_set;
 
 /* What a reader saw of a stripe when it went in. */
 typedef struct guard {
@@ -136,18 +123,6 @@ void txn_rollback(txn *t, uint32_t mark);
  * end of the transaction. Row pools must be taken in ascending order and before the page pool: otherwise FR_RELOCK, with
  * the latch added to t->want (number g.stripes + pool). */
 fr_status txn_pool(txn *t, uint32_t pool);
-
-static inline void stripe_set_clear(stripe_set *set) { memset(set, 0, sizeof *set); }
-
-static inline void stripe_set_add(stripe_set *set, uint32_t number) {
-    uint64_t bit = UINT64_C(1) << (number & 63);
-    if (!(set->bits[number >> 6] & bit)) set->count++;
-    set->bits[number >> 6] |= bit;
-}
-
-static inline bool stripe_set_has(const stripe_set *set, uint32_t number) {
-    return set->bits[number >> 6] >> (number & 63) & 1;
-}
 
 static inline bool txn_holds(const txn *t, uint32_t stripe) {
     return t->held.count == 1 ? stripe == t->lowest : stripe_set_has(&t->held, stripe);
@@ -275,16 +250,12 @@ static inline void txn_wake(txn *t, uint64_t hash) {
  * woken. Of no effect when it changes a key more. */
 static inline void txn_wake_some(txn *t, uint32_t bits) { t->wake_bits = bits; }
 
-/* --- recovery --------------------------------------------------------------------------------------------------- */
-
-/* txn_recover replays what (slot, gen) had committed and releases what it held. The caller has the kernel's word that
- * it is dead and holds its recovery byte. FR_DAMAGED when a journal is not believable: its stripe stays latched. */
-fr_status txn_recover(segment *s, uint32_t slot, uint32_t gen);
+/* --- upkeep ------------------------------------------------------------------------------------------------------ */
 
 /* txn_fold_stats adds a dead slot's statistics cells to the base row and zeroes them, in journalled batches. */
 fr_status txn_fold_stats(segment *s, uint32_t slot);
 
-/* txn_check verifies invariants 1 and 5 of a stripe that is at rest. */
+/* txn_check verifies invariant 1 of a stripe that is at rest. */
 fr_status txn_check(segment *s, uint32_t number, fr_error *err);
 
 /* txn_fail fills t->err and returns status. */

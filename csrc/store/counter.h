@@ -25,7 +25,7 @@
 #include "store/keyspace.h"
 
 #define CELL_DEAD UINT64_C(1)
-#define CELL_FROZEN UINT64_C(2)
+/* CELL_FROZEN, 2: shm/journal.h, because recovery thaws. */
 #define CELL_EXPIRES UINT64_C(4)
 #define CELL_STATE UINT64_C(0xff)
 #define CELL_VERSION_STEP UINT64_C(0x100)

@@ -1,6 +1,7 @@
 /* test_quick.c - the straight-line calls agree with the general ones, and refuse everything that is not their case. */
 #include "store/quick.h"
 
+#include "shm/recovery.h"
 #include "store_fixture.h"
 
 static fr_status do_get(store *st, txn *t, op *o) {
@@ -159,13 +160,13 @@ static int recover_and_recover(store *first, store *second, const char *image, c
         c.now = 0;
         load_image(first, image, 2, dead);
         fr_hook = photograph, fr_hook_ctx = &c;
-        CHECK_STATUS(txn_recover(first->s, dead, gen), FR_OK);
+        CHECK_STATUS(recovery_run(first->s, dead, gen), FR_OK);
         fr_hook = NULL;
         which = what->seen(first);
         if (c.now <= c.at) break;
         int read = seen_by_a_reader(second, c.image, what, dead);
         load_image(second, c.image, 3, dead);
-        CHECK_STATUS(txn_recover(second->s, dead, gen), FR_OK);
+        CHECK_STATUS(recovery_run(second->s, dead, gen), FR_OK);
         CHECK(what->seen(second) == which && (read == 0 || read == which));
         check_sound(second);
     }

@@ -1,4 +1,5 @@
 /* test_txn.c - write sets, rollback, spilled journals, isolation of several keys, latches that are held, recovery. */
+#include "shm/recovery.h"
 #include "store_fixture.h"
 
 typedef struct pair {
@@ -164,7 +165,7 @@ static void thousands_of_records_spill_and_commit_at_once(void) {
     close_sound(st);
 }
 
-/* Invariant 4 of txn.h: as long as records lie in pages that are marked free, nobody else can take those pages. */
+/* Invariant 3 of journal.h: as long as records lie in pages that are marked free, nobody else can take those pages. */
 static unsigned spilled, unguarded;
 static void at_spilled(void *ctx, enum access_kind kind, const void *addr, size_t n) {
     segment *s = ((store *)ctx)->s;
@@ -219,7 +220,7 @@ static void a_scribbled_journal_is_damage_not_a_crash(void) {
     s0->journal[0].target = 8; /* the superblock's immutable half */
     s0->journal[0].value = 0;
     s0->jstate = (s0->jstate & ~UINT64_C(0xffff)) + (1 << 16 | 1);
-    CHECK_STATUS(txn_recover(st->s, 2, 1), FR_DAMAGED);
+    CHECK_STATUS(recovery_run(st->s, 2, 1), FR_DAMAGED);
     CHECK(segment_super(st->s)->magic == LAYOUT_MAGIC && segment_super(st->s)->damaged == 1);
     CHECK_STATUS(write_both(st, "v"), FR_DAMAGED);
     store_close(st);

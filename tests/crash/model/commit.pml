@@ -2,8 +2,8 @@
  *
  * What is modelled                         where it is in the code
  *   latch word {slot, gen}, cas, release     shm/latch.c, latch.h
- *   journal, commit store, apply in passes   shm/txn.c: commit_writes, apply
- *   recovery under one byte per dead slot    shm/segment.c: segment_recover_slot; shm/txn.c: txn_recover
+ *   journal, commit store, apply in passes   shm/txn.c: commit_writes; shm/journal.h: journal_apply
+ *   recovery under one byte per dead slot    shm/liveness.c: segment_recover_slot; shm/recovery.c: recovery_run
  *   slot reuse: recover first, then gen + 1  shm/segment.c: registration
  *   reader: odd version -> overlay, re-check shm/txn.c: txn_overlay, guard_holds; store/block.c: block_head
  *
