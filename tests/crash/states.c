@@ -151,9 +151,11 @@ static fr_status random_history(actor *a, uint64_t seed, unsigned n) {
 
 /* --- the file --------------------------------------------------------------------------------------------------------- */
 
-/* Cuts the file behind the last page in use, so that what needs one more makes the segment grow. */
+/* Cuts the file behind the last page in use, so that what needs one more makes the segment grow. Not while somebody's journal
+ * lies in pages that are marked free (journal.h). */
 static fr_status shrink(actor *a) {
     segment *s = a->s;
+    if (ld4(&segment_stripe(s, segment_pool_latch(s))->latch)) return FR_LATCHED;
     const uint64_t *map = SEG_AT(s, s->l.poolmap, uint64_t);
     uint64_t pages = segment_super(s)->size / s->g.page_size;
     while (pages > s->l.data / s->g.page_size + 1 && !(map[(pages - 1) / 64] >> ((pages - 1) & 63) & 1)) pages--;
