@@ -12,6 +12,8 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fridge.errors import SystemCallError
+
 VARIABLE = "FRIDGE_SEGMENT"
 
 
@@ -74,8 +76,16 @@ def default_path(environment: Mapping[str, str] | None = None) -> str:
 
 
 def prepare(path: str) -> None:
-    """Create the directory that path lies in, owner-only, if it is not there. Raises OSError."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+    """Create the directory that path lies in, owner-only, if it is not there.
+
+    Raises:
+        SystemCallError: that is not possible.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SystemCallError(f"cannot create the directory {os.fsdecode(directory)}: {error.strerror}") from None
 
 
 def _look(path: str, uid: int) -> str:

@@ -79,8 +79,8 @@ def _segment_path(settings: Settings, environment: Mapping[str, str]) -> str:
             raise StartError(str(error)) from None
     try:
         segment_path.prepare(where)
-    except OSError as error:
-        raise StartError(f"cannot create {os.path.dirname(where)}: {error.strerror}") from None
+    except FridgeError as error:
+        raise StartError(f"segment {where}: {error}") from None
     return where
 
 
