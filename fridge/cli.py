@@ -241,11 +241,12 @@ def _segment_path(options: argparse.Namespace) -> str:
 
 
 def _open(options: argparse.Namespace, *, create: bool = False, readonly: bool = False, name: str = "") -> Segment:
-    """The segment, with the modes that FRIDGE_SEGMENT_PERM allows. Raises FridgeError, SettingError."""
+    """The segment, of the owner and with the mode that FRIDGE_SEGMENT_OWNER and _PERM allow. Raises FridgeError, SettingError."""
     from fridge.segment import Segment
 
-    perm = config.load({}, config.from_environment(os.environ), {}).segment_perm
-    opened = Segment(_segment_path(options), create=create, readonly=readonly, mode=perm, name=name)
+    settings = config.load({}, config.from_environment(os.environ), {})
+    opened = Segment(_segment_path(options), create=create, readonly=readonly, mode=settings.segment_perm,
+                     owner=path.owner_id(settings.segment_owner), name=name)  # fmt: skip
     if opened.set_aside:
         print(f"fridge: {opened.set_aside}", file=sys.stderr)
     return opened

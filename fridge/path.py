@@ -12,7 +12,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fridge.errors import SystemCallError
+from fridge.errors import ArgumentError, SystemCallError
 
 VARIABLE = "FRIDGE_SEGMENT"
 
@@ -73,6 +73,29 @@ def default_path(environment: Mapping[str, str] | None = None) -> str:
     path = resolve(os.environ if environment is None else environment, os.geteuid()).path
     prepare(path)
     return path
+
+
+def owner_id(owner: str | int | None) -> int | None:
+    """Return the uid of a further user whose segment files are believed, None for none.
+
+    Args:
+        owner: a user's name or uid; "" or None: nobody.
+
+    Raises:
+        ArgumentError: there is no such user.
+    """
+    if owner is None or owner == "":
+        return None
+    if isinstance(owner, bool) or not isinstance(owner, (str, int)) or (isinstance(owner, int) and not 0 <= owner < 2**32 - 1):
+        raise ArgumentError(f"segment-owner is {owner!r}; it is a user's name or uid")
+    if isinstance(owner, int) or owner.isdecimal():
+        return int(owner)
+    import pwd  # seldom
+
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise ArgumentError(f"segment-owner: there is no user {owner!r}") from None
 
 
 def prepare(path: str) -> None:
