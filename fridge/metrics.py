@@ -103,6 +103,9 @@ class SegmentCollector(Collector):
         yield GaugeMetricFamily(
             "fridge_segment_damaged", "1 when damage was found in the segment.", value=bool(facts.damaged)
         )
+        yield GaugeMetricFamily(
+            "fridge_segment_removed", "1 when the segment's path names another file now, or none.", value=bool(facts.stale)
+        )
 
 
 class ServerCollector(Collector):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fridge.errors import ArgumentError, SystemCallError
 
 VARIABLE = "FRIDGE_SEGMENT"
+NO_UID = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def default_path(environment: Mapping[str, str] | None = None) -> str:
     return path
 
 
-def owner_id(owner: str | int | None) -> int | None:
+def owner_id(owner: object) -> int | None:
     """Return the uid of a further user whose segment files are believed, None for none.
 
     Args:
@@ -86,10 +87,14 @@ def owner_id(owner: str | int | None) -> int | None:
     """
     if owner is None or owner == "":
         return None
-    if isinstance(owner, bool) or not isinstance(owner, (str, int)) or (isinstance(owner, int) and not 0 <= owner < 2**32 - 1):
+    if isinstance(owner, str) and not owner.isdecimal():
+        return _uid_of(owner)
+    if isinstance(owner, bool) or not isinstance(owner, (str, int)) or not 0 <= int(owner) < NO_UID:
         raise ArgumentError(f"segment-owner is {owner!r}; it is a user's name or uid")
-    if isinstance(owner, int) or owner.isdecimal():
-        return int(owner)
+    return int(owner)
+
+
+def _uid_of(owner: str) -> int:
     import pwd  # seldom
 
     try:

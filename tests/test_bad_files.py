@@ -421,7 +421,7 @@ def test_a_group_shares_a_segment_when_both_sides_say_so(shared_dir: Path, monke
     assert "ForeignOwnerError" in as_user(program, group, lambda: get(owner=program)), "an argument goes before the environment"
     for wrong in ({"owner": "nobody of this name"}, {"owner": True}, {"owner": -1}, {"perm": 0o1000}, {"perm": "660"}):
         with pytest.raises(errors.ArgumentError, match=r"segment-owner|perm is"):
-            fridge.open(segment, **wrong)  # type: ignore[arg-type]
+            fridge.open(segment, **wrong)
     monkeypatch.setenv("FRIDGE_SEGMENT_PERM", "rw")
     with pytest.raises(errors.ArgumentError, match=r"segment-perm = 'rw'.*from environment"):
         fridge.open(segment)
