@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -163,6 +164,12 @@ def test_metrics_can_be_rendered_by_any_attached_process(server: Server) -> None
 def test_healthz_and_readyz(server: Server) -> None:
     assert (get(server, "/healthz").status, get(server, "/healthz").body) == (200, "ok\n")
     assert (get(server, "/readyz").status, get(server, "/readyz").body) == (200, "ready\n")
+
+
+def test_without_prometheus_client_it_says_what_to_install() -> None:
+    program = "import sys; sys.modules['prometheus_client'] = None\nimport fridge.metrics"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "needs prometheus_client: pip install 'fridge-sidecar[server]'" in done.stderr.splitlines()[-1]
 
 
 def test_a_removed_segment_is_no_health() -> None:
