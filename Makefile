@@ -17,10 +17,10 @@ CTEST  := $(BIN)/ctest
 NOASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
 # `make arm64`. The emulator says yes to MADV_DONTFORK, MADV_POPULATE_READ and RLIMIT_AS and does nothing, which is what four
-# of test_segment's tests are about. It keeps the memory order of the machine it runs on: that ARM64's weaker one is enough,
+# of test_segment and test_liveness are about. It keeps the memory order of the machine it runs on: that ARM64's weaker one is enough,
 # only ARM64 can show.
 ARM64      := aarch64-linux-gnu
-ARM64_SKIP := ^c/test_segment$$
+ARM64_SKIP := ^c/test_(segment|liveness)$$
 
 MEMCHECK := valgrind -q --error-exitcode=87 --child-silent-after-fork=yes
 
