@@ -16,6 +16,12 @@ CTEST  := $(BIN)/ctest
 # ThreadSanitizer of older compilers cannot live with much address randomisation.
 NOASLR := $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
+# `make arm64`. The emulator says yes to MADV_DONTFORK, MADV_POPULATE_READ and RLIMIT_AS and does nothing, which is what four
+# of test_segment and test_liveness are about. It keeps the memory order of the machine it runs on: that ARM64's weaker one is enough,
+# only ARM64 can show.
+ARM64      := aarch64-linux-gnu
+ARM64_SKIP := ^c/test_(segment|liveness)$$
+
 MEMCHECK := valgrind -q --error-exitcode=87 --child-silent-after-fork=yes
 
 C_FILES := $(shell find csrc -name '*.[ch]' -o -name '*.def' -o -name '*.cmake' -o -name CMakeLists.txt 2>/dev/null)
@@ -24,13 +30,13 @@ TESTS   := $(VENV)/.tests-installed
 PEERS   := $(VENV)/.peers-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint types test-c test-asan test-py bench bench-peers bench-crash plots asan tsan valgrind mutants fuzz \
-        proof docs docs-check packages clean
+.PHONY: help serve test lint types test-c test-asan test-py bench bench-peers bench-crash plots asan tsan valgrind arm64 mutants \
+        fuzz proof docs docs-check packages clean
 
 help: ## this list
 	@echo 'fridge: shared state for the processes of one host'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo '  ARGS="..."       is handed on: make serve ARGS="--port 7000", make test-py ARGS="-k table"'
 	@echo '  PYTHON=python3.x chooses the interpreter, VENV=folder where it is installed'
@@ -84,6 +90,15 @@ valgrind: $(TESTS) ## three C tests and a Python script under memcheck (needs va
 	@# The interpreter has findings of its own, even with an empty script: what counts is whether a stack has code of ours.
 	@if grep -E '/csrc/|libfridge|_hot\.|_fridge\.' build/valgrind/python.log; then exit 1; fi
 	@grep 'ERROR SUMMARY' build/valgrind/python.log
+
+arm64: $(TESTS) ## the C tests built for ARM64 and run by an emulator (needs a cross compiler and qemu-user)
+	@command -v $(ARM64)-gcc >/dev/null && command -v qemu-aarch64 >/dev/null || { \
+	    echo "make arm64 needs: apt-get install gcc-$(ARM64) libc6-dev-arm64-cross qemu-user" >&2; exit 1; }
+	@$(CMAKE) -S csrc -B build/arm64 -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DFRIDGE_TESTS=ON -DFRIDGE_WERROR=ON \
+	    -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM64)-gcc \
+	    -DCMAKE_EXE_LINKER_FLAGS=-static -DCMAKE_CROSSCOMPILING_EMULATOR=qemu-aarch64 --log-level=WARNING
+	@$(CMAKE) --build build/arm64 -j $(JOBS) --target c_all crash_all -- --quiet
+	cd build/arm64 && $(abspath $(CTEST)) -L '^c$$' -E '$(ARM64_SKIP)' --timeout 600 --output-on-failure --no-tests=error -j $(JOBS) $(CTEST_ARGS)
 
 mutants: $(TESTS) ## seeded bugs, each of which a named C test must find
 	$(PY) tests/crash/mutants.py --jobs $(JOBS) $(ARGS)

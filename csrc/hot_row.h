@@ -9,11 +9,11 @@
 #include "store/quick.h"
 
 static inline fr_status no_table(span name, fr_error *err) {
-    static const char before[] = "no such table: ";
+    static const char before[] = "no such table '";
     size_t n = name.n < 64 ? name.n : 64;
     memcpy(err->text, before, sizeof before - 1);
     memcpy(err->text + sizeof before - 1, name.p, n);
-    err->text[sizeof before - 1 + n] = 0;
+    memcpy(err->text + sizeof before - 1 + n, "'", 2);
     return err->status = FR_NOTABLE;
 }
 

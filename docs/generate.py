@@ -53,11 +53,10 @@ def settings_table() -> str:
     """Return the table of settings: name, type, default, help."""
     from fridge import config
 
-    defaults = config.Settings()
     rows = []
     for name in config.names():
         row = config.row(name)
-        rows.append([f"`{name}`", row.kind.name, f"`{row.kind.show(config.value_of(defaults, name))}`", row.help])
+        rows.append([f"`{name}`", row.kind.name, f"`{config.default_text(name)}`", row.help])
     return markdown_table(["setting", "type", "default", "what it does"], rows)
 
 

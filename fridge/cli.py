@@ -38,6 +38,9 @@ class _Parser(argparse.ArgumentParser):
     """argparse whose complaints are one line, with status 2."""
 
     def error(self, message: str) -> NoReturn:
+        if "argument COMMAND: invalid choice: " in message:
+            word = message.partition("invalid choice: ")[2].partition(" (")[0]
+            message = f"there is no command {word}; a command for servers is asked of one: redis-cli -p 6380"
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
@@ -45,7 +48,8 @@ class _Parser(argparse.ArgumentParser):
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = _Parser(prog="fridge", description="Shared state for the processes of one host.", allow_abbrev=False,
-                     epilog="Data commands too: fridge [--segment PATH] [-n DB] get k, set k v, incr n ...")  # fmt: skip
+                     epilog="Data commands, in redis-cli's words and without a server: fridge [--segment PATH] [-n DB] get k, "
+                     f"set k v, incr n ...: {', '.join(DATA_COMMANDS)}.")  # fmt: skip
     parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
     _add_serve(commands)
@@ -59,8 +63,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("path", "where the segment is, and why", _path)
     add("stat", "what the segment holds and counts", _stat)
     top = add("top", "watch it live", _top)
-    top.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between two looks (default 1)")
-    top.add_argument("--count", type=int, default=0, metavar="N", help="stop after so many looks (default: never)")
+    top.add_argument("--interval", type=_seconds, default=1.0, metavar="S", help="seconds between two looks (default 1)")
+    top.add_argument("--count", type=_whole, default=0, metavar="N", help="stop after so many looks (default: never)")
     add("ps", "the attached processes", _ps)
     verify = add("verify", "walk everything and check it", _verify)
     verify.add_argument("--repair", action="store_true", help="put right what can be counted again")
@@ -89,14 +93,39 @@ def _add_ping(commands: argparse._SubParsersAction[_Parser]) -> None:
     ping = _add(commands, "ping", "ask a server whether it answers", _ping)
     ping.add_argument("-s", "--unixsocket", metavar="PATH", default=None, help="over a unix socket")
     ping.add_argument("--host", default="127.0.0.1")
-    ping.add_argument("-p", "--port", type=int, default=None, help="(default 6380)")
+    ping.add_argument("-p", "--port", type=_port, default=None, help="(default: FRIDGE_PORT, or 6380)")
     ping.add_argument("-a", "--password", default=None, help="(better: FRIDGE_REQUIREPASS)")
-    ping.add_argument("--timeout", type=float, default=3.0, metavar="S")
+    ping.add_argument("--timeout", type=_seconds, default=3.0, metavar="S", help="seconds to wait for the answer (default 3)")
+
+
+def _port(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port from 1 to 65535")
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 86400:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of seconds above 0, a day at most")
+    return number
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 on")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if len(words) > 2 and words[0] == "--segment" and _data_command_at(words) is None:
+        words = [words[2], *words[:2], *words[3:]]  # where data commands have it, tools may have it, too
     parser = build_parser()
     if (at := _data_command_at(words)) is not None:
         run: Callable[[], int] = lambda: _data(words, at)  # noqa: E731 - one of two
@@ -171,7 +200,7 @@ def _ping(options: argparse.Namespace) -> int:
     from fridge.reply import ErrorReply, Replies, Reply, request
 
     unix = options.unixsocket or (os.environ.get("FRIDGE_UNIXSOCKET") if options.port is None else None)
-    port = options.port or int(os.environ.get("FRIDGE_PORT", "6380"))
+    port = options.port or config.load({}, config.from_environment(os.environ), {}).port
     where = unix or f"{options.host}:{port}"
     password = options.password or os.environ.get("FRIDGE_REQUIREPASS")
     try:
@@ -212,11 +241,12 @@ def _segment_path(options: argparse.Namespace) -> str:
 
 
 def _open(options: argparse.Namespace, *, create: bool = False, readonly: bool = False, name: str = "") -> Segment:
-    """The segment, with the modes that FRIDGE_SEGMENT_PERM allows. Raises FridgeError, SettingError."""
+    """The segment, of the owner and with the mode that FRIDGE_SEGMENT_OWNER and _PERM allow. Raises FridgeError, SettingError."""
     from fridge.segment import Segment
 
-    perm = config.load({}, config.from_environment(os.environ), {}).segment_perm
-    opened = Segment(_segment_path(options), create=create, readonly=readonly, mode=perm, name=name)
+    settings = config.load({}, config.from_environment(os.environ), {})
+    opened = Segment(_segment_path(options), create=create, readonly=readonly, mode=settings.segment_perm,
+                     owner=path.owner_id(settings.segment_owner), name=name)  # fmt: skip
     if opened.set_aside:
         print(f"fridge: {opened.set_aside}", file=sys.stderr)
     return opened
@@ -250,7 +280,7 @@ def _top(options: argparse.Namespace) -> int:
     from fridge import dashboard
 
     with _open(options, readonly=True) as segment:
-        dashboard.watch(segment, max(0.1, options.interval), options.count, sys.stdout)
+        dashboard.watch(segment, options.interval, options.count, sys.stdout)
     return 0
 
 
@@ -306,8 +336,27 @@ def _data_command_at(words: Sequence[str]) -> int | None:
 
 def _data(words: Sequence[str], at: int) -> int:
     options = dict(zip(words[:at:2], words[1:at:2], strict=True))
+    if words[at + 1 :] in (["--help"], ["-h"]):
+        return _data_help(words[at].lower())
     namespace = argparse.Namespace(segment=options.get("--segment"))
     return _execute(namespace, list(words[at:]), sys.stdout, db=options.get("-n", "0"))
+
+
+def _data_help(name: str) -> int:
+    """What the command table says of a data command. A key named --help is what redis-cli is for."""
+    from fridge._native import ffi, lib, text
+
+    facts = ffi.new("command_facts *")
+    print(f"usage: fridge [--segment PATH] [-n DB] {name} ...\n")
+    for i in range(lib.fridge_command_count()):
+        lib.fridge_command(i, facts)
+        command = text(facts.name)
+        if command.partition("|")[0] != name or facts.container:
+            continue
+        least, more = abs(facts.arity) - 1 - command.count("|"), " or more" if facts.arity < 0 else ""
+        takes = f"{least or 'no'}{more} word{'' if least == 1 and not more else 's'}"
+        print(f"{command.replace('|', ' ')} takes {takes}: {text(facts.summary).rstrip('.')}.")
+    return 0
 
 
 def _execute(options: argparse.Namespace, words: Sequence[str], out: TextIO, db: str = "0") -> int:
@@ -321,7 +370,9 @@ def _execute(options: argparse.Namespace, words: Sequence[str], out: TextIO, db:
         if not isinstance(reply, ErrorReply):
             reply = client.execute(*words)
     if isinstance(reply, ErrorReply):
-        raise CommandError(str(reply))
+        late = [word for word in words[1:] if word in ("--segment", "-n")]
+        hint = f" ({late[0]} goes before the command: fridge {late[0]} ... {words[0]} ...)" if late else ""
+        raise CommandError(f"{reply}{hint}")
     if out.isatty():
         print(show.reply_pretty(reply), file=out)
     else:

@@ -39,7 +39,7 @@ def encode_key(key: object) -> bytes:
         return key.encode()
     if isinstance(key, (bytes, bytearray, memoryview)):
         return bytes(key)
-    raise _argument(f"a {type(key).__name__} is no key: give str or bytes")
+    raise _argument(f"{errors.kind_of(key)} is no key: give str or bytes")
 
 
 def encode(value: object) -> bytes:
@@ -56,7 +56,7 @@ def encode(value: object) -> bytes:
         return repr(value).encode()
     if isinstance(value, (str, bytes, bytearray, memoryview)):
         return encode_key(value)
-    raise _argument(f"a {type(value).__name__} is no value: give str, bytes, int or float")
+    raise _argument(f"{errors.kind_of(value)} is no value: give str, bytes, int or float")
 
 
 def _argument(message: str) -> errors.ArgumentError:
@@ -77,7 +77,6 @@ PARTICULARS = (
     ("not supported on a row", "ROWONLY"),
     ("within its own table", "ROWONLY"),
     ("exceeds", "TOOLONG"),
-    ("no table is named", "NOTABLE"),
 )
 
 

@@ -18,11 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-try:
-    import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
-
 Value = str | int | bool
 
 
@@ -40,6 +35,8 @@ class Kind:
     name: str
     parse: Callable[[str], Value]
     show: Callable[[Value], str] = str
+    write: Callable[[Value], str] | None = None  # for people; as show does when None
+    example: str = ""  # what the words of parse leave open
 
 
 _MEMORY = re.compile(r"^(\d+)\s*(b|k|kb|m|mb|g|gb)?$", re.IGNORECASE)
@@ -56,6 +53,14 @@ def parse_memory(text: str) -> int:
     if match is None:
         raise ValueError("argument must be a memory value")
     return int(match.group(1)) * _UNITS[(match.group(2) or "").lower()]
+
+
+def write_memory(size: Value) -> str:
+    """Bytes as one would write them: '256mb'."""
+    for unit in ("gb", "mb", "kb"):
+        if size and int(size) % _UNITS[unit] == 0:
+            return f"{int(size) // _UNITS[unit]}{unit}"
+    return str(size)
 
 
 def _parse_flag(text: str) -> bool:
@@ -89,7 +94,8 @@ def _integer(low: int, high: int) -> Kind:
 
 
 def _memory(low: int, high: int) -> Kind:
-    return Kind("memory", lambda text: _bounded(parse_memory(text), low, high))
+    return Kind("memory", lambda text: _bounded(parse_memory(text), low, high), write=write_memory,
+                example="such as 64mb or 1gb")  # fmt: skip
 
 
 def _bounded(number: int, low: int, high: int) -> int:
@@ -173,7 +179,7 @@ class Settings:
     tcp_keepalive: int = _row(300, _integer(0, 86400), "seconds between TCP keep-alive probes; 0 for none", mutable=True)
     # segment
     segment: str = _row("", TEXT, "path of the segment; empty: see `fridge path`")
-    size: int = _row(256 << 20, _memory(32 << 10, 1 << 44), "bytes the segment may grow to (when it is created)")
+    size: int = _row(256 << 20, _memory(1 << 20, 64 << 30), "bytes the segment may grow to (when it is created)")
     prealloc: bool = _row(False, FLAG, "take all memory of the segment at start")
     segment_perm: int = _row(0o600, MODE, "mode of the segment file (when it is created)")
     segment_owner: str = _row("", TEXT, "a further user whose segment files are believed")
@@ -246,7 +252,8 @@ SECTIONS = ("tables", "commands", "workers-background")  # further tables of fri
 
 def default_text(name: str) -> str:
     """The default of a setting as it is written."""
-    return _ROWS[name].kind.show(value_of(Settings(), name))
+    kind = _ROWS[name].kind
+    return (kind.write or kind.show)(value_of(Settings(), name))
 
 
 def names() -> list[str]:
@@ -277,7 +284,8 @@ def parse(name: str, text: str) -> Value:
         return _ROWS[name].kind.parse(text)
     except ValueError as error:
         shown = "***" if _ROWS[name].secret else text
-        raise SettingError(f"{name} = '{shown}': {error}") from None
+        hint = _ROWS[name].kind.example
+        raise SettingError(f"{name} = '{shown}': {error}{hint and ', ' + hint}") from None
 
 
 def _did_you_mean(name: str) -> str:
@@ -307,12 +315,25 @@ class FileContents:
     tables: tuple[TableDeclaration, ...] = ()
 
 
+def _toml() -> Any:
+    """Python's reader of TOML; before 3.11 the package that it came from. Imported when a file is read."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:
+        try:
+            import tomli as tomllib
+        except ModuleNotFoundError:
+            raise SettingError("reading a fridge.toml with Python 3.10 needs tomli: pip install 'fridge-sidecar[server]'") from None
+    return tomllib
+
+
 def read_file(path: str | Path) -> FileContents:
     """Read fridge.toml.
 
     Raises:
         SettingError: the file cannot be read, is no TOML, or says something that is not a setting.
     """
+    tomllib = _toml()
     try:
         with open(path, "rb") as file:
             return parse_file(tomllib.load(file), str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from dataclasses import dataclass
@@ -138,6 +139,11 @@ def _cut(line: str, width: int) -> str:
     return "".join(out) + (OFF if seen >= width else "")
 
 
+def _plain(text: str) -> str:
+    """Return text without escape sequences, for files and pipes."""
+    return re.sub(r"\x1b\[[\d?;]*[a-zA-Z]", "", text)
+
+
 def watch(segment: Segment, interval: float, count: int, out: TextIO) -> None:
     """Show screen after screen until interrupted, or `count` times; without a terminal they just follow each other."""
     live = out.isatty()
@@ -151,7 +157,7 @@ def watch(segment: Segment, interval: float, count: int, out: TextIO) -> None:
             now = look(segment)
             width, height = shutil.get_terminal_size((100, 40))
             text = screen(segment, before, now, width, height)
-            out.write(f"{HOME_AND_CLEAR}{text}{TO_END}" if live else text + "\n\n")
+            out.write(f"{HOME_AND_CLEAR}{text}{TO_END}" if live else _plain(text) + "\n\n")
             out.flush()
             before = now
             shown += 1

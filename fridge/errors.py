@@ -12,6 +12,12 @@ from __future__ import annotations
 import threading
 
 
+def kind_of(value: object) -> str:
+    """Return what a value is, for a message: "an int", "a NoneType"."""
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+
+
 class FridgeError(Exception):
     """The base of everything that fridge raises on purpose."""
 

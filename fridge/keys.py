@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from fridge.commands import Commands, Key, Value, encode, encode_key
-from fridge.errors import ArgumentError
+from fridge.errors import ArgumentError, kind_of
 from fridge.waiting import Deadline, key_version, wait_for_change
 
 if TYPE_CHECKING:
@@ -41,17 +41,18 @@ def _at_milliseconds(when: When) -> bytes:
 def _length(time: timedelta) -> float:
     if hasattr(time, "total_seconds"):
         return time.total_seconds()
-    raise ArgumentError(f"a {type(time).__name__} is no time: give an int or a timedelta")
+    raise ArgumentError(f"{kind_of(time)} is no time: give an int or a timedelta")
 
 
 def _moment(when: datetime) -> float:
     if hasattr(when, "timestamp"):
         return when.timestamp()
-    raise ArgumentError(f"a {type(when).__name__} is no time: give an int or a datetime")
+    raise ArgumentError(f"{kind_of(when)} is no time: give an int or a datetime")
 
 
 def _times(ex: Seconds | None, px: Seconds | None, exat: When | None, pxat: When | None) -> list[bytes]:
     """Return the options of a command that takes an expiry."""
+    _at_most_one(ex=ex is not None, px=px is not None, exat=exat is not None, pxat=pxat is not None)
     words: list[bytes] = []
     if ex is not None:
         words += [b"EX", _seconds(ex)]
@@ -62,6 +63,13 @@ def _times(ex: Seconds | None, px: Seconds | None, exat: When | None, pxat: When
     if pxat is not None:
         words += [b"PXAT", _at_milliseconds(pxat)]
     return words
+
+
+def _at_most_one(**given: bool) -> None:
+    """Refuse options of which only one may be given, by name: redis-server says no more than "syntax error"."""
+    names = [name for name, is_given in given.items() if is_given]
+    if len(names) > 1:
+        raise ArgumentError(f"{' and '.join(names)} exclude each other: give one of them")
 
 
 def _flags(**given: bool) -> list[bytes]:
@@ -83,7 +91,10 @@ class Keys(Commands):
     def _set(self, name: Key, value: Value, ex: Seconds | None = None, px: Seconds | None = None, nx: bool = False,
              xx: bool = False, keepttl: bool = False, get: bool = False, exat: When | None = None,
              pxat: When | None = None, ifeq: Value | None = None, ifne: Value | None = None) -> bool | Text | None:  # fmt: skip
-        words = [b"SET", encode_key(name), encode(value), *_times(ex, px, exat, pxat)]
+        _at_most_one(nx=nx, xx=xx, ifeq=ifeq is not None, ifne=ifne is not None)
+        times = _times(ex, px, exat, pxat)
+        _at_most_one(keepttl=keepttl, **{"a new expiry": bool(times)})
+        words = [b"SET", encode_key(name), encode(value), *times]
         words += _flags(keepttl=keepttl, nx=nx, xx=xx, get=get)
         if ifeq is not None:
             words += [b"IFEQ", encode(ifeq)]
@@ -132,7 +143,9 @@ class Keys(Commands):
             pxat: a Unix time in milliseconds.
             persist: take the expiry away.
         """
-        return self._bytes(b"GETEX", encode_key(name), *_times(ex, px, exat, pxat), *_flags(persist=persist))
+        times = _times(ex, px, exat, pxat)
+        _at_most_one(persist=persist, **{"a new expiry": bool(times)})
+        return self._bytes(b"GETEX", encode_key(name), *times, *_flags(persist=persist))
 
     def mget(self, keys: Key | Iterable[Key], *args: Key) -> list[Text | None]:
         """Return the values of keys as they were at one instant, None for those that are absent or no strings."""
@@ -451,4 +464,6 @@ class Keys(Commands):
 
 
 def _flat(mapping: Mapping[Key, Value]) -> list[bytes]:
+    if not isinstance(mapping, Mapping):
+        raise ArgumentError(f"{kind_of(mapping)} is no mapping of keys to values: give a dict")
     return [word for key, value in mapping.items() for word in (encode_key(key), encode(value))]

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
+try:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+    from prometheus_client.exposition import choose_encoder
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as error:
+    needs = "fridge.metrics needs prometheus_client: pip install 'fridge-sidecar[server]'"
+    raise ModuleNotFoundError(needs, name=error.name) from None
 
 from fridge.segment import Segment
 from fridge.usage import Usage
@@ -102,6 +106,9 @@ class SegmentCollector(Collector):
         )
         yield GaugeMetricFamily(
             "fridge_segment_damaged", "1 when damage was found in the segment.", value=bool(facts.damaged)
+        )
+        yield GaugeMetricFamily(
+            "fridge_segment_removed", "1 when the segment's path names another file now, or none.", value=bool(facts.stale)
         )
 
 

@@ -12,7 +12,10 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fridge.errors import ArgumentError, SystemCallError
+
 VARIABLE = "FRIDGE_SEGMENT"
+NO_UID = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,44 @@ def default_path(environment: Mapping[str, str] | None = None) -> str:
     return path
 
 
+def owner_id(owner: object) -> int | None:
+    """Return the uid of a further user whose segment files are believed, None for none.
+
+    Args:
+        owner: a user's name or uid; "" or None: nobody.
+
+    Raises:
+        ArgumentError: there is no such user.
+    """
+    if owner is None or owner == "":
+        return None
+    if isinstance(owner, str) and not owner.isdecimal():
+        return _uid_of(owner)
+    if isinstance(owner, bool) or not isinstance(owner, (str, int)) or not 0 <= int(owner) < NO_UID:
+        raise ArgumentError(f"segment-owner is {owner!r}; it is a user's name or uid")
+    return int(owner)
+
+
+def _uid_of(owner: str) -> int:
+    import pwd  # seldom
+
+    try:
+        return pwd.getpwnam(owner).pw_uid
+    except KeyError:
+        raise ArgumentError(f"segment-owner: there is no user {owner!r}") from None
+
+
 def prepare(path: str) -> None:
-    """Create the directory that path lies in, owner-only, if it is not there. Raises OSError."""
-    os.makedirs(os.path.dirname(os.path.abspath(path)), mode=0o700, exist_ok=True)
+    """Create the directory that path lies in, owner-only, if it is not there.
+
+    Raises:
+        SystemCallError: that is not possible.
+    """
+    directory = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise SystemCallError(f"cannot create the directory {os.fsdecode(directory)}: {error.strerror}") from None
 
 
 def _look(path: str, uid: int) -> str:

@@ -60,7 +60,7 @@ def pairs(schema: Any) -> tuple[tuple[str, str], ...]:
     is_class = isinstance(schema, type)
     if is_class and (_is_dataclass(schema) or _is_typed_dict(schema)):
         return tuple(_columns(schema))
-    got = repr(schema) if is_class else f"a {type(schema).__name__}"
+    got = repr(schema) if is_class else errors.kind_of(schema)
     raise _wrong(
         "a schema is a dict of column names and types, such as {'count': 'int32'}, or a dataclass or TypedDict whose "
         f"annotations say so; got {got}"

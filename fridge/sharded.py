@@ -6,6 +6,7 @@ The verbs are C (csrc/python/sharded.c); csrc/hot_sharded.c says how one is kept
 from __future__ import annotations
 
 from fridge import _hot
+from fridge.errors import FridgeError
 from fridge.store import Store, default_store
 
 
@@ -42,4 +43,7 @@ class ShardedCounter(_hot.ShardedCounter):
         super().__init__(default_store() if store is None else store, name, shards)
 
     def __repr__(self) -> str:
-        return f"<fridge.ShardedCounter {self.name!r} x {self.shards}>"
+        try:
+            return f"<fridge.ShardedCounter {self.name!r} x {self.shards}>"
+        except FridgeError as error:
+            return f"<fridge.ShardedCounter ({error})>"

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, TypeAlias
 
-from fridge.errors import NotPublishableError, VarsFormatError
+from fridge.errors import NotPublishableError, VarsFormatError, kind_of
 
 Vars: TypeAlias = "dict[str, Any]"
 BYTES = "$bytes"
@@ -29,7 +29,7 @@ def _plain_map(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any
     plain = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise _refuse(path, f"the key {key!r} is a {type(key).__name__}; keys must be str")
+            raise _refuse(path, f"the key {key!r} is {kind_of(key)}; keys must be str")
         if key == BYTES:
             raise _refuse(path, f"the key {BYTES!r} is reserved for bytes; give it another name")
         plain[key] = _plain(item, f"{path}.{key}", depth)
@@ -39,7 +39,7 @@ def _plain_map(value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any
 def _plain(value: Any, path: str, depth: int = 0) -> Any:
     """Return value as JSON knows it, or raise an error with the path to what JSON does not."""
     if depth > DEPTH:
-        raise _refuse(path, f"more than {DEPTH} levels deep, or part of itself")
+        raise _refuse(path[:60] + "...", f"more than {DEPTH} levels deep, or part of itself")
     if isinstance(value, Enum):
         return _plain(value.value, path, depth + 1)
     if value is None or isinstance(value, (bool, int, str)):
@@ -54,7 +54,7 @@ def _plain(value: Any, path: str, depth: int = 0) -> Any:
         return [_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, Mapping):
         return _plain_map(value, path, depth + 1)
-    raise _refuse(path, f"a {type(value).__name__} cannot be published: use None, bool, int, float, str, bytes, an enum, "
+    raise _refuse(path, f"{kind_of(value)} cannot be published: use None, bool, int, float, str, bytes, an enum, "
                         "a list or a map")  # fmt: skip
 
 

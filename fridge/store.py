@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from fridge._native import lib, text
 from fridge.commands import encode_key
+from fridge.errors import ArgumentError
 from fridge.schema import Schema
 from fridge.table import Table
 from fridge.vars import Published
@@ -39,8 +40,9 @@ class Store(Published):
     safe in threads and after fork.
 
     Args:
-        path: the segment's file; None: the default segment (`fridge path` prints which and why).
-        size: bytes it may grow to, for the process that creates it: 268435456 or "256mb".
+        path: the segment's file; None: the default segment (`fridge path` prints which and why). Folders on the way that
+            are missing are made, owner-only, unless create is False.
+        size: bytes it may grow to, 268435456 or "256mb"; it counts for the process that creates the segment only.
         mode: "rw", or "r" for a mapping that cannot write.
         create: create the segment if it is absent.
         db: the logical database of keys and hashes, 0 to 15. Tables and counters belong to database 0.
@@ -48,12 +50,18 @@ class Store(Published):
         decode_responses: return str instead of bytes.
         sigbus_handler: turn a segment file that is truncated under the mapping into SegmentLost.
         prealloc: take all memory when creating.
+        owner: a further user (name or uid) whose segment file is believed, besides this process's and root; None:
+            $FRIDGE_SEGMENT_OWNER.
+        perm: mode of the file: what it is created with, and how far open to others it may be, 0o660 for a group;
+            None: $FRIDGE_SEGMENT_PERM, else 0o600.
 
     Raises:
         SegmentNotFoundError: there is none, and it was not to be created.
         NotASegmentError: the file is something else.
-        ForeignOwnerError: the file belongs to somebody else.
+        ForeignOwnerError: the file belongs to somebody else, or others may write it, and nobody said that is right.
         OutOfMemoryError: there is not enough shared memory.
+        SystemCallError: the operating system refuses something: no permission, a read-only file system.
+        ArgumentError: an argument is not possible.
 
     Example:
         >>> with Store("/dev/shm/example") as f:  # doctest: +SKIP
@@ -65,10 +73,9 @@ class Store(Published):
 
     def __init__(self, path: str | os.PathLike[str] | None = None, size: int | str | None = None,
                  mode: Literal["rw", "r"] = "rw", create: bool = True, db: int = 0, name: str | None = None,
-                 decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False) -> None:  # fmt: skip
-        if mode not in ("rw", "r"):
-            raise ValueError(f"mode is {mode!r}; it may be 'rw' or 'r'")
-        _check_database(db)
+                 decode_responses: bool = False, sigbus_handler: bool = True, prealloc: bool = False,
+                 owner: str | int | None = None, perm: int | None = None) -> None:  # fmt: skip
+        _check_arguments(mode, db, name)
         from fridge import aio, async_lock, holder, keeper, lock, snapshots, sync  # noqa: F401  (so that no call has to)
         from fridge import path as paths  # here, so that `import fridge` stays quick
         from fridge.segment import Segment
@@ -76,9 +83,10 @@ class Store(Published):
         readonly = mode == "r"
         create = create and not readonly
         where = paths.default_path() if path is None else os.fspath(path)
+        uid, access = paths.owner_id(os.environ.get("FRIDGE_SEGMENT_OWNER") if owner is None else owner), _perm(perm)
         if create:
             paths.prepare(where)
-        segment = Segment(where, size=_bytes(size), create=create, readonly=readonly, prealloc=prealloc,
+        segment = Segment(where, size=_bytes(size), create=create, readonly=readonly, prealloc=prealloc, mode=access, owner=uid,
                           name=name or "", sigbus_handler=sigbus_handler)  # fmt: skip
         if segment.set_aside:
             warnings.warn(segment.set_aside, RuntimeWarning, stacklevel=3)
@@ -321,21 +329,47 @@ class Store(Published):
         return f"<fridge.Store {self.path}{' (closed)' if self.closed else ''}>"
 
 
-def _check_database(db: object) -> None:
+def _check_arguments(mode: object, db: object, name: object) -> None:
     """The engine knows one database more, for settings, which a handle must not reach."""
-    from fridge.errors import ArgumentError
     from fridge.segment import DATABASES
 
+    if mode not in ("rw", "r"):
+        raise ArgumentError(f"mode is {mode!r}; it may be 'rw' or 'r'")
+    if name is not None and not isinstance(name, str):
+        raise ArgumentError(f"name is {name!r}; it is what `fridge ps` shows for this process: a str, or None")
     if isinstance(db, bool) or not isinstance(db, int) or not 0 <= db < DATABASES:
         raise ArgumentError(f"db is {db!r}; it may be 0 to {DATABASES - 1}")
 
 
+def _perm(perm: object) -> int:
+    """What perm, or the environment, says of the file's mode; 0 for the engine's own."""
+    if perm is None:
+        if not (said := os.environ.get("FRIDGE_SEGMENT_PERM")):
+            return 0
+        from fridge.config import SettingError, parse
+
+        try:
+            return int(parse("segment-perm", said))
+        except SettingError as error:
+            raise ArgumentError(f"{error} (from environment)") from None
+    if isinstance(perm, bool) or not isinstance(perm, int) or not 0 < perm <= 0o777:
+        raise ArgumentError(f"perm is {perm!r}; it is the mode of a file, such as 0o660")
+    return perm
+
+
 def _bytes(size: int | str | None) -> int:
-    if not isinstance(size, str):
-        return size or 0
+    """What size says in bytes, 0 for the default. Whether a segment can have it is for the engine to say."""
+    if size is None:
+        return 0
     from fridge.config import parse_memory
 
-    return parse_memory(size)
+    try:
+        found = parse_memory(size) if isinstance(size, str) else size
+    except ValueError:
+        found = None
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found < 1 << 63:
+        raise ArgumentError(f"size is {size!r}; it may be an int of bytes, or a text such as '64mb' or '1gb'")
+    return found
 
 
 _default: Store | None = None
@@ -351,7 +385,8 @@ def default_store() -> Store:
 
 def open(path: str | os.PathLike[str] | None = None, size: int | str | None = None, mode: Literal["rw", "r"] = "rw",
          create: bool = True, db: int = 0, name: str | None = None, decode_responses: bool = False,
-         sigbus_handler: bool = True, prealloc: bool = False) -> Store:  # fmt: skip
+         sigbus_handler: bool = True, prealloc: bool = False, owner: str | int | None = None,
+         perm: int | None = None) -> Store:  # fmt: skip
     """Open a segment; see Store for the arguments.
 
     Example:
@@ -359,4 +394,4 @@ def open(path: str | os.PathLike[str] | None = None, size: int | str | None = No
         >>> f.incr("n", 5)  # doctest: +SKIP
         5
     """
-    return Store(path, size, mode, create, db, name, decode_responses, sigbus_handler, prealloc)
+    return Store(path, size, mode, create, db, name, decode_responses, sigbus_handler, prealloc, owner, perm)

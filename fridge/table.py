@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fridge import _hot
+from fridge.errors import FridgeError, SchemaError
 from fridge.schema import Schema, pairs, row_class
 
 if TYPE_CHECKING:
@@ -30,6 +31,12 @@ Row: TypeAlias = dict[str, Any]
 """Columns by name: int, float, bool, str and bytes, as the schema says."""
 
 PAGE = 256  # rows fetched at once while iterating
+
+
+def _check_capacity(name: object, capacity: object) -> None:
+    """Refuse what is no number of rows; how many there may be is for the engine to say."""
+    if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 0:
+        raise SchemaError(f"table {name!r}: the capacity is {capacity!r}; it is a whole number of rows, at least 1")
 
 
 class Table(_hot.Table[R]):
@@ -62,6 +69,7 @@ class Table(_hot.Table[R]):
 
     def __init__(self, segment: _hot.Segment, name: str, schema: Schema | type[R] | None, capacity: int) -> None:
         columns = None if schema is None else pairs(schema)
+        _check_capacity(name, capacity)
         super().__init__(segment, name, capacity, columns, row_class(schema))
 
     def keys(self) -> Iterator[bytes | str]:
@@ -169,4 +177,7 @@ class Table(_hot.Table[R]):
         return views.View(self)
 
     def __repr__(self) -> str:
-        return f"<fridge.Table {self.name!r} {dict(self.schema)} x {self.capacity}>"
+        try:
+            return f"<fridge.Table {self.name!r} {dict(self.schema)} x {self.capacity}>"
+        except FridgeError as error:  # a repr is for debuggers and tracebacks: it says so, and does not raise
+            return f"<fridge.Table ({error})>"

@@ -59,6 +59,11 @@ class Deadline:
         return FOREVER if left == math.inf else min(math.ceil(left * 1000), FOREVER)
 
 
+def _check_version(version: object) -> None:
+    if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= FOREVER:
+        raise ArgumentError(f"version is {version!r}; it is an int that get_versioned() or version() gave")
+
+
 def wait_for_change(store: Commands, db: int, name: bytes, version: int, deadline: Deadline) -> int | None:
     """Sleep until a key's version is another one.
 
@@ -71,7 +76,11 @@ def wait_for_change(store: Commands, db: int, name: bytes, version: int, deadlin
 
     Returns:
         The new version; None when the time is up.
+
+    Raises:
+        ArgumentError: version is no int that a version can be.
     """
+    _check_version(version)
     now, waited, error = ffi.new("uint64_t *"), ffi.new("int *"), error_buffer()
     store._hold()
     try:

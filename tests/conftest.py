@@ -6,6 +6,7 @@ Leaves out: servers and clients, which belong to the folders that drive them.
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,12 @@ from pathlib import Path
 import pytest
 
 SHARED_MEMORY = Path("/dev/shm")
+ROOT = Path(__file__).resolve().parent.parent
+
+# Processes that tests spawn import the test's module by name and get this list from us. Wherever pytest was started, they
+# find it; at the end, so that a package that is installed goes before the sources, which have nothing compiled in them.
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
 
 
 @pytest.fixture

@@ -14,11 +14,12 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fridge
-from fridge import errors
+from fridge import cli, errors
 from fridge.reply import ErrorReply
 
 from .server_fixture import free_port, run_fridge, serving, wait_until
@@ -360,3 +361,67 @@ def test_a_port_in_use_leaves_nothing_behind(shared_dir: Path) -> None:
 def test_a_socket_path_too_long_leaves_nothing_behind(shared_dir: Path) -> None:
     assert "unix socket path" in serve_and_fail(shared_dir / "segment", "--unixsocket", str(shared_dir / ("s" * 120)))
     assert snapshot(shared_dir) == {}
+
+
+# --- files of other users ------------------------------------------------------------------------------------------------
+
+
+def as_user(uid: int, gid: int, work: Callable[[], object]) -> str:
+    """Run work in a child of another user; return what it gave or raised, as text."""
+    heard, said = os.pipe()
+    if (pid := os.fork()) == 0:
+        try:
+            os.setgroups([gid])
+            os.setgid(gid)
+            os.setuid(uid)
+            text = repr(work())
+        except BaseException as error:
+            text = f"{type(error).__name__}: {error}"
+        os.write(said, text.encode())
+        os._exit(0)
+    os.close(said)
+    os.waitpid(pid, 0)
+    with os.fdopen(heard) as answer:
+        return answer.read()
+
+
+def test_a_group_shares_a_segment_when_both_sides_say_so(shared_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As deploy/fridge.service has it: a server of one user, programs of others in its group."""
+    assert os.geteuid() == 0, "becoming other users needs root: run the tests as root, or in a container"
+    server, program, group = 12345, 54321, 12346
+    segment = str(shared_dir / "segment")
+    os.chown(shared_dir, server, group)
+    shared_dir.chmod(0o750)
+    monkeypatch.setenv("FRIDGE_SEGMENT_PERM", "600")
+    assert cli.main(["--segment", str(shared_dir / "warm"), "set", "k", "v"]) == 0
+    with fridge.open(str(shared_dir / "warm")):
+        pass  # everything is imported now: as another user we may not be able to read it
+    monkeypatch.delenv("FRIDGE_SEGMENT_PERM")
+
+    def put() -> object:
+        with fridge.open(segment, size="8mb", perm=0o660) as f:
+            return f.set("k", "v")
+
+    def get(**how: Any) -> object:
+        with fridge.open(segment, **how) as f:
+            return f.get("k"), how.get("mode") == "r" or f.set("k", "v")
+
+    assert as_user(server, group, put) == "True"
+    assert (shared_dir / "segment").stat().st_mode & 0o777 == 0o660
+    assert "ForeignOwnerError" in (said := as_user(program, group, get))
+    assert "segment-owner (FRIDGE_SEGMENT_OWNER, or owner= of fridge.open)" in said
+    assert "ForeignOwnerError" in (said := as_user(program, group, lambda: get(owner=server)))
+    assert "segment-perm (FRIDGE_SEGMENT_PERM, or perm= of fridge.open)" in said
+    assert as_user(program, group, lambda: get(owner=server, perm=0o660)) == "(b'v', True)"
+    assert as_user(program, group, lambda: get(owner=server, perm=0o660, mode="r")) == "(b'v', True)"
+    monkeypatch.setenv("FRIDGE_SEGMENT_OWNER", str(server))
+    monkeypatch.setenv("FRIDGE_SEGMENT_PERM", "660")
+    assert as_user(program, group, get) == "(b'v', True)"
+    assert as_user(program, group, lambda: cli.main(["--segment", segment, "set", "k", "v"])) == "0"
+    assert "ForeignOwnerError" in as_user(program, group, lambda: get(owner=program)), "an argument goes before the environment"
+    for wrong in ({"owner": "nobody of this name"}, {"owner": True}, {"owner": -1}, {"perm": 0o1000}, {"perm": "660"}):
+        with pytest.raises(errors.ArgumentError, match=r"segment-owner|perm is"):
+            fridge.open(segment, **wrong)
+    monkeypatch.setenv("FRIDGE_SEGMENT_PERM", "rw")
+    with pytest.raises(errors.ArgumentError, match=r"segment-perm = 'rw'.*from environment"):
+        fridge.open(segment)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -52,7 +54,10 @@ def test_an_error_is_one_line_and_status_1(fridge: Run) -> None:
     assert fridge("get", "k").stdout == "text\n"
 
 
-@pytest.mark.parametrize("words", [["nosuch"], ["serve", "--prot", "1"], ["table", "create", "t"], ["top", "--interval", "x"], []])
+@pytest.mark.parametrize("words", [
+    ["nosuch"], ["serve", "--prot", "1"], ["table", "create", "t"], ["top", "--interval", "x"], ["top", "--interval", "-1"],
+    ["top", "--count", "-1"], ["ping", "-p", "70000"], ["ping", "-p", "-1"], ["ping", "-p", "0"], ["ping", "--timeout", "-1"], [],
+])  # fmt: skip
 def test_wrong_usage_is_status_2(fridge: Run, words: list[str]) -> None:
     ended = fridge(*words)
     assert ended.returncode == 2
@@ -93,6 +98,7 @@ def test_stat_and_ps_and_top(fridge: Run, segment_path: Path) -> None:
     top = fridge("top", "--interval", "0.1", "--count", "2").stdout
     assert top.count("fridge top") == 2
     assert "commands/s" in top
+    assert "\x1b" not in top, "colours and cursor movements are for terminals"
 
 
 def test_verify_says_clean(fridge: Run) -> None:
@@ -144,6 +150,66 @@ def test_ping() -> None:
     silent = run_fridge("ping", "-p", str(free_port()))
     assert silent.returncode == 1
     assert "no answer from 127.0.0.1:" in silent.stderr
+
+
+def test_ping_reads_the_environment_as_serve_does() -> None:
+    refused = run_fridge("ping", environment={"FRIDGE_PORT": "abc"})
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "port = 'abc'" in refused.stderr
+
+
+def test_help_of_a_data_command_touches_no_key(fridge: Run, segment_path: Path) -> None:
+    for flag in ("--help", "-h"):
+        shown = fridge("incr", flag)
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert "incr takes 1 word: Increment the integer value of a key by one." in shown.stdout
+    assert "set takes 2 or more words" in fridge("SET", "--help").stdout
+    assert "object encoding takes 1 word" in fridge("object", "--help").stdout
+    assert not segment_path.exists()
+    assert all(name in fridge("--help").stdout for name in ("incr", "hgetall", "unlink"))
+
+
+def test_a_command_that_is_not_there(fridge: Run) -> None:
+    for words in (["info"], ["--segment", "/x", "info"]):
+        refused = fridge(*words)
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("fridge: there is no command 'info'; a command for servers is asked of one: redis-cli -p")
+
+
+def test_where_segment_stands(fridge: Run, segment_path: Path) -> None:
+    where = ["--segment", str(segment_path)]
+    assert run_fridge(*where, "set", "k", "v").stdout == "OK\n"
+    for words in (["stat", *where], [*where, "stat"]):
+        assert "db0" in run_fridge(*words).stdout
+    refused = run_fridge("get", "k", *where)
+    assert refused.returncode == 1
+    assert "--segment goes before the command" in refused.stderr
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(shared_dir: Path) -> None:
+    (shared_dir / "file").write_text("precious")
+    for words in (["set", "k", "v"], ["serve", "--port", "0", "--http", ""]):
+        refused = run_fridge("--segment", str(shared_dir / "file" / "sub" / "segment"), *words)
+        assert (refused.returncode, len(refused.stderr.splitlines())) == (1, 1)
+        assert "cannot create the directory" in refused.stderr
+
+
+NO_TOML = """
+import sys
+sys.modules["tomllib"] = sys.modules["tomli"] = None  # as on Python 3.10 without the server's packages
+from fridge import cli
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_the_tools_need_no_reader_of_toml(segment_path: Path) -> None:
+    def run(*words: str) -> CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", NO_TOML, *words], capture_output=True, text=True, check=False, cwd="/")
+
+    assert run("--segment", str(segment_path), "incr", "n").stdout == "1\n"
+    refused = run("serve", "--config", "/x/fridge.toml")
+    assert (refused.returncode, len(refused.stderr.splitlines())) == (2, 1)
+    assert "needs tomli: pip install" in refused.stderr
 
 
 def test_version_and_help() -> None:

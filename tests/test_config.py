@@ -71,6 +71,17 @@ def test_every_default_is_a_value_that_its_own_kind_takes() -> None:
         assert config.parse(name, config.default_text(name)) == config.value_of(Settings(), name), name
 
 
+def test_memory_is_shown_as_one_would_write_it() -> None:
+    assert [config.write_memory(n) for n in (0, 1000, 1 << 20, 256 << 20, 1536 << 20, 64 << 30)] == [
+        "0", "1000", "1mb", "256mb", "1536mb", "64gb"]  # fmt: skip
+    assert config.default_text("size") == "256mb"
+    assert config.config_get(Settings(), ["size"]) == {"size": "268435456"}
+    with pytest.raises(SettingError, match="size = 'lots': argument must be a memory value, such as 64mb or 1gb"):
+        config.parse("size", "lots")
+    with pytest.raises(SettingError, match=f"between {1 << 20} and {64 << 30}"):
+        config.parse("size", "65gb")
+
+
 # --- sources ---------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -163,6 +164,26 @@ def test_metrics_can_be_rendered_by_any_attached_process(server: Server) -> None
 def test_healthz_and_readyz(server: Server) -> None:
     assert (get(server, "/healthz").status, get(server, "/healthz").body) == (200, "ok\n")
     assert (get(server, "/readyz").status, get(server, "/readyz").body) == (200, "ready\n")
+
+
+def test_without_prometheus_client_it_says_what_to_install() -> None:
+    program = "import sys; sys.modules['prometheus_client'] = None\nimport fridge.metrics"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "needs prometheus_client: pip install 'fridge-sidecar[server]'" in done.stderr.splitlines()[-1]
+
+
+def test_a_removed_segment_is_no_health() -> None:
+    with serving() as server:
+        assert "fridge_segment_removed 0.0" in get(server, "/metrics").body
+        Path(server.segment).rename(server.segment + ".away")
+        for path in ("/healthz", "/readyz"):
+            said = get(server, path)
+            assert (said.status, said.body.partition(":")[0]) == (503, "segment removed")
+        assert "fridge_segment_removed 1.0" in get(server, "/metrics").body
+        with server.client() as c:
+            assert c("SET", "k", "v") == "OK", "who has it goes on with it"
+        Path(server.segment + ".away").rename(server.segment)
+        assert get(server, "/healthz").status == 200
 
 
 def test_a_worker_that_is_stopped_does_not_hold_up_a_scrape() -> None:

@@ -61,8 +61,8 @@ def test_Z1_a_table_may_be_made_at_any_time_by_any_process(f: fridge.Store) -> N
     ready = spawn.Event()
     child = spawn.Process(target=declare_late, args=(f.path, ready))
     child.start()
-    assert ready.wait(60)
-    child.join()
+    child.join(60)
+    assert (child.exitcode, ready.is_set()) == (0, True)
     assert f.table("late").get("from the child", "v") == 7
     again = f.table("late", {"v": "int32"}, capacity=4)
     assert again.get("from the child", "v") == 7, "made again it is attached to, never replaced"

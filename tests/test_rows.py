@@ -123,7 +123,8 @@ def test_updates_of_many_processes_lose_nothing(f: fridge.Store) -> None:
     while any(worker.is_alive() for worker in workers):
         row = t.get("row")
         assert row is None or row["a"] == -row["b"]
-    won = sum(results.get() for _ in workers)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0], "who died has put nothing into the queue"
+    won = sum(results.get(timeout=60) for _ in workers)
     assert t.get("row") == {"a": 9000, "b": -9000, "c": 5000}
     assert won == 5000
     assert f.verify().findings == 0

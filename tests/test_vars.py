@@ -63,10 +63,10 @@ def test_values_come_back(f: fridge.Store, value: Any, back: Any) -> None:
     ("values", "path"),
     [
         ({"a": {"b": [1, {2}]}}, r"scope\.a\.b\[1\]: a set"),
-        ({"a": object()}, r"scope\.a: a object"),
+        ({"a": object()}, r"scope\.a: an object"),
         ({"a": float("nan")}, r"scope\.a: nan"),
         ({"a": [float("inf")]}, r"scope\.a\[0\]: inf"),
-        ({"a": {1: 2}}, r"scope\.a: the key 1 is a int"),
+        ({"a": {1: 2}}, r"scope\.a: the key 1 is an int"),
         ({"$bytes": "x"}, r"scope: the key '\$bytes' is reserved"),
         ({"a": 1j}, r"scope\.a: a complex"),
         ({"a": "\ud800"}, "scope: a string is not valid Unicode"),

@@ -82,7 +82,8 @@ int take_slow(const char *method, PyObject *const *args, Py_ssize_t nargs, PyObj
 
 static int type_refused(PyObject *o, const char *what) {
     PyObject *name = PyObject_GetAttrString((PyObject *)Py_TYPE(o), "__name__");
-    if (name) fail_text(FR_ARGUMENT, "a %U is no %s", name, what);
+    const char *text = name ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
+    if (text) fail_text(FR_ARGUMENT, "%s %s is no %s", strchr("aeiou", *text) ? "an" : "a", text, what);
     Py_XDECREF(name);
     return -1;
 }

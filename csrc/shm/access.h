@@ -66,23 +66,29 @@ static inline bool cas16(cell16 *p, cell16 *expected, cell16 desired) {
                          : "memory");
     return ok;
 #elif defined(__aarch64__)
+    /* One piece of assembly: a compiler may put accesses of its own between two, and those may take the reservation away
+     * time after time. Baseline ARMv8.0: casp of 8.1 would need a look at the processor first. A pair that differs is
+     * stored back, because only a store that succeeds says that it was read in one piece. */
     uint64_t v, s;
     uint32_t failed;
-    do {
-        __asm__ __volatile__("ldaxp %0, %1, %2" : "=&r"(v), "=&r"(s) : "Q"(*p) : "memory");
-        if (v != expected->value || s != expected->state) {
-            __asm__ __volatile__("stlxp %w0, %1, %2, %3" : "=&r"(failed), "+r"(v), "+r"(s), "+Q"(*p) : : "memory");
-            if (failed) continue; /* the pair was not read in one piece: look again */
-            expected->value = v;
-            expected->state = s;
-            return false;
-        }
-        __asm__ __volatile__("stlxp %w0, %2, %3, %1"
-                             : "=&r"(failed), "+Q"(*p)
-                             : "r"(desired.value), "r"(desired.state)
-                             : "memory");
-    } while (failed);
-    return true;
+    __asm__ __volatile__("1: ldaxp %[v], %[s], %[cell]\n"
+                         "   cmp %[v], %[value]\n"
+                         "   ccmp %[s], %[state], #0, eq\n"
+                         "   b.ne 2f\n"
+                         "   stlxp %w[failed], %[new_value], %[new_state], %[cell]\n"
+                         "   cbnz %w[failed], 1b\n"
+                         "   b 3f\n"
+                         "2: stlxp %w[failed], %[v], %[s], %[cell]\n"
+                         "   cbnz %w[failed], 1b\n"
+                         "3:"
+                         : [v] "=&r"(v), [s] "=&r"(s), [failed] "=&r"(failed), [cell] "+Q"(*p)
+                         : [value] "r"(expected->value), [state] "r"(expected->state), [new_value] "r"(desired.value),
+                           [new_state] "r"(desired.state)
+                         : "cc", "memory");
+    if (v == expected->value && s == expected->state) return true;
+    expected->value = v;
+    expected->state = s;
+    return false;
 #else
 #error "fridge needs a 16-byte compare-and-swap: x86-64 or ARM64"
 #endif

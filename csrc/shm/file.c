@@ -90,7 +90,8 @@ static fr_status check_believed(const char *path, const struct stat *st, const t
     if (!S_ISREG(st->st_mode)) return not_regular(path, st->st_mode, err);
     if (st->st_uid != geteuid() && st->st_uid != 0 && (t->owner == UINT32_MAX || st->st_uid != t->owner)) {
         return segment_fail(err, FR_STRANGER,
-                            "%s belongs to uid %u; believed are uid %u (this process), root and segment-owner", path,
+                            "%s belongs to uid %u; believed are uid %u (this process), root and segment-owner (FRIDGE_SEGMENT_OWNER, "
+                            "or owner= of fridge.open)", path,
                             (unsigned)st->st_uid, (unsigned)geteuid());
     }
     if (st->st_nlink > 1) {
@@ -99,8 +100,8 @@ static fr_status check_believed(const char *path, const struct stat *st, const t
     }
     mode_t open_to = st->st_mode & 022 & ~t->mode;
     if (open_to) {
-        return segment_fail(err, FR_MODE, "%s has mode %04o: %s can write it; chmod it to %04o or set segment-perm",
-                            path, st->st_mode & 07777, open_to & 02 ? "everybody" : "its group",
+        return segment_fail(err, FR_MODE, "%s has mode %04o: %s can write it; chmod it to %04o, or set segment-perm "
+                            "(FRIDGE_SEGMENT_PERM, or perm= of fridge.open)", path, st->st_mode & 07777, open_to & 02 ? "everybody" : "its group",
                             st->st_mode & 07777 & ~open_to);
     }
     return FR_OK;

@@ -264,8 +264,8 @@ static fr_status too_short(const char *path, const superblock *sb, ssize_t n, fr
 static fr_status check_header(const char *path, const superblock *sb, fr_error *err) {
     if (sb->magic != LAYOUT_MAGIC) {
         return segment_fail(err, FR_NOTSEGMENT,
-                            "%s is not a fridge segment: it begins with %016llx instead of %016llx", path,
-                            (unsigned long long)sb->magic, (unsigned long long)LAYOUT_MAGIC);
+                            "%s is not a fridge segment: it is a file of something else; give another path, or remove it",
+                            path);
     }
     if (sb->version != LAYOUT_VERSION) {
         return segment_fail(err, FR_VERSION,

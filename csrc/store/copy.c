@@ -127,7 +127,7 @@ static bool still_so(store *st, const table *tb, const rest *before) {
 }
 
 static fr_status gone(const table *tb, fr_error *err) {
-    snprintf(err->text, sizeof err->text, "no such table: %s", tb->name);
+    snprintf(err->text, sizeof err->text, "no such table '%s'", tb->name);
     return err->status = FR_NOTABLE;
 }
 

@@ -289,7 +289,7 @@ fr_status table_clear(store *st, txn *t, const table *tb, uint64_t *rows) {
     fr_status status = store_catalogue(st, t->err);
     *rows = 0;
     if (status != FR_OK) return status;
-    if (tb->state != TABLE_LIVE) return txn_fail(t, FR_NOTABLE, "no such table: %s", tb->name);
+    if (tb->state != TABLE_LIVE) return txn_fail(t, FR_NOTABLE, "no such table '%s'", tb->name);
     add_space(t, (uint32_t)txn_ld(t, holder), rows, &expires);
     t->multi = true;
     t->wakes = TXN_WAKES + 1;

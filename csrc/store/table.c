@@ -515,7 +515,7 @@ static fr_status drop(store *st, txn *t, void *ctx) {
     fr_status status = store_catalogue(st, t->err);
     if (status != FR_OK) return status;
     d->tb = find_in(st, d->name, 1u << TABLE_LIVE);
-    if (!d->tb) return txn_fail(t, FR_NOTABLE, "no table is named '%s'", schema_shown(d->name, what));
+    if (!d->tb) return txn_fail(t, FR_NOTABLE, "no such table '%s'", schema_shown(d->name, what));
     uint64_t space = txn_ld(t, d->tb->descriptor + TABLE_SPACE);
     if (space < st->s->g.spaces) txn_put(t, st->s->l.spaces + space * 8, SPACE_MAKE(SPACE_STALE, d->tb->number));
     set_state(t, d->tb, TABLE_DROPPED);

@@ -94,6 +94,8 @@ class Housekeeper:
         facts = self.context.segment.describe()
         if facts.lost or facts.damaged:
             return Response(503, _PLAIN, b"segment damaged\n" if facts.damaged else b"segment lost\n")
+        if facts.stale:  # we go on with ours, and who comes now makes another one: two truths
+            return Response(503, _PLAIN, b"segment removed: its path names another file now, or none\n")
         return Response(200, _PLAIN, b"ok\n")
 
     def readyz(self, headers: Mapping[str, str]) -> Response:

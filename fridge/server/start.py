@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pwd
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -79,8 +78,8 @@ def _segment_path(settings: Settings, environment: Mapping[str, str]) -> str:
             raise StartError(str(error)) from None
     try:
         segment_path.prepare(where)
-    except OSError as error:
-        raise StartError(f"cannot create {os.path.dirname(where)}: {error.strerror}") from None
+    except FridgeError as error:
+        raise StartError(f"segment {where}: {error}") from None
     return where
 
 
@@ -97,13 +96,8 @@ def check_room(where: str, size: int) -> None:
 
 def open_segment(settings: Settings, where: str) -> Segment:
     """Open (create) the segment that settings describe. Raises StartError."""
-    owner = None
-    if settings.segment_owner:
-        try:
-            owner = pwd.getpwnam(settings.segment_owner).pw_uid
-        except KeyError:
-            raise StartError(f"segment-owner: there is no user '{settings.segment_owner}'") from None
     try:
+        owner = segment_path.owner_id(settings.segment_owner)
         return Segment(where, size=settings.size, prealloc=settings.prealloc, mode=settings.segment_perm, owner=owner,
                        name="fridge serve")  # fmt: skip
     except OutOfMemoryError as error:

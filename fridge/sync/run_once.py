@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, overload
 
 from fridge.commands import Key, encode, encode_key
-from fridge.errors import ArgumentError, WaitTimeoutError
+from fridge.errors import ArgumentError, FridgeError, WaitTimeoutError
 from fridge.keys import Text
 from fridge.lock import Lock
 from fridge.store import Store, default_store
@@ -96,7 +96,10 @@ class Once:
         return f"once({self.name!r})"
 
     def __repr__(self) -> str:
-        return f"<fridge.Once {self.name!r}{', done' if self.done else ''}>"
+        try:
+            return f"<fridge.Once {self.name!r}{', done' if self.done else ''}>"
+        except FridgeError as error:
+            return f"<fridge.Once {self.name!r} ({error})>"
 
 
 @overload

@@ -6,35 +6,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "check.h"
+#include "place.h"
 #include "shm/segment_private.h"
 
 /* --- places ------------------------------------------------------------------------------------------------------- */
 
-static char home[64];
+static char home[PLACE_MAX];
 static char path[128], lock_path[136];
 
-static inline int remove_one(const char *name, const struct stat *st, int kind, struct FTW *at) {
-    (void)st, (void)kind, (void)at;
-    return remove(name);
-}
-
-static inline void remove_home(void) { nftw(home, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
-
-/* Every test has a directory of its own, without anything in it; the last one goes with the program. */
+/* Every test has a directory of its own, without anything in it. */
 static inline void fresh(void) {
-    if (home[0]) remove_home();
-    else atexit(remove_home);
-    strcpy(home, "/dev/shm/fridge-test-XXXXXX");
-    if (!mkdtemp(home)) {
-        perror("mkdtemp in /dev/shm");
-        exit(1);
-    }
+    if (home[0]) place_clear(home);
+    place_new(home);
     snprintf(path, sizeof path, "%s/segment", home);
     snprintf(lock_path, sizeof lock_path, "%s.lock", path);
 }

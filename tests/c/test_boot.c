@@ -11,18 +11,18 @@
 #include <time.h>
 
 #include "full_store.h"
+#include "place.h"
 
 #define HOUR INT64_C(3600000)
 
-static char home[64], path[96];
+static char home[PLACE_MAX], path[96];
 static fr_error err;
 static const segment_options creating = {.create = true, .size = 8u << 20, .owner = UINT32_MAX};
 static const segment_options attaching = {.owner = UINT32_MAX};
 static const segment_options reading = {.owner = UINT32_MAX, .readonly = true};
 
 static void fresh(void) {
-    snprintf(home, sizeof home, "/dev/shm/fridge-test-boot-XXXXXX");
-    CHECK(mkdtemp(home) != NULL);
+    place_new(home);
     snprintf(path, sizeof path, "%s/segment", home);
 }
 

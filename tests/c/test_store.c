@@ -4,12 +4,13 @@
 #include <fcntl.h>
 
 #include "full_store.h"
+#include "place.h"
 
 static void a_file_grows_to_its_limit(void) {
-    char path[] = "/dev/shm/fridge-test-store-XXXXXX", file[64], name[24];
+    char path[PLACE_MAX], file[PLACE_MAX + 16], name[24];
     store *st;
     bool created;
-    CHECK(mkdtemp(path) != NULL);
+    place_new(path);
     snprintf(file, sizeof file, "%s/segment", path);
     segment_options o = {.size = 16u << 20, .create = true};
     CHECK_STATUS(store_open(file, &o, &st, &created, &last_error), FR_OK);
@@ -93,10 +94,10 @@ static fr_status put_and_cut(store *st, txn *t, op *o) {
     return status;
 }
 static void a_write_into_a_lost_file_fails(void) {
-    char path[] = "/dev/shm/fridge-test-store-XXXXXX", file[64];
+    char path[PLACE_MAX], file[PLACE_MAX + 16];
     store *st;
     bool created;
-    CHECK(mkdtemp(path) != NULL);
+    place_new(path);
     snprintf(file, sizeof file, "%s/segment", path);
     segment_options o = {.size = 16u << 20, .create = true};
     CHECK_STATUS(store_open(file, &o, &st, &created, &last_error), FR_OK);

@@ -33,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "place.h"
 #include "subjects.h"
 
 typedef unsigned long long ull; /* for printf */
@@ -357,7 +358,7 @@ static void read_for_ever(view *v, person *me, uint64_t state) {
 /* --- processes ---------------------------------------------------------------------------------------------------- */
 
 typedef struct driver {
-    char folder[64], path[80];
+    char folder[PLACE_MAX], path[PLACE_MAX + 16];
     view v;
     uint64_t random;
     bool namespaces, no_namespaces; /* each process in a PID namespace of its own; the system does not let us */
@@ -953,11 +954,6 @@ static void run_mode(unsigned i, uint64_t kills) {
 static void cleanup(void) {
     if (getpid() == 1 || !D.folder[0]) return;
     slay_all();
-    char path[112];
-    unlink(D.path);
-    snprintf(path, sizeof path, "%s.lock", D.path);
-    unlink(path);
-    rmdir(D.folder);
 }
 
 static void on_signal(int number) {
@@ -977,11 +973,11 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--kills") == 0 && i + 1 < argc) kills = strtoull(argv[++i], NULL, 10);
     }
     B = mmap(NULL, sizeof *B, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    snprintf(D.folder, sizeof D.folder, "/dev/shm/fridge-storm-XXXXXX");
-    if (B == MAP_FAILED || !mkdtemp(D.folder)) {
+    if (B == MAP_FAILED) {
         perror("storm");
         return 2;
     }
+    place_new(D.folder);
     snprintf(D.path, sizeof D.path, "%s/segment", D.folder);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);

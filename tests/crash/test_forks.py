@@ -189,14 +189,14 @@ def test_fork_under_the_catalogue(f: fridge.Store) -> None:
     assert_sums(f, 200 * TIMES * 3)
 
 
-def test_no_call_imports() -> None:
+def test_no_call_imports(segment_path: Path) -> None:
     """Calls on an open handle import nothing: a fork in mid-import leaves a lock held in the child for ever.
 
     In a fresh interpreter, because modules stay imported.
     """
     program = (
-        "import sys, tempfile, fridge\n"
-        "f = fridge.open(tempfile.mkdtemp(dir='/dev/shm') + '/segment', size='1mb')\n"
+        "import sys, fridge\n"
+        "f = fridge.open(sys.argv[1], size='1mb')\n"
         "before = set(sys.modules)\n"
         "f.set('k', 1); f.append('k', '2'); f.incr('k'); f.mset({'a': 1}); f.hset('h', 'a', 1); f.hgetall('h'); f.expire('k', 9)\n"
         "list(f.scan_iter()); f.counter('c').increment(); f.info(); f.verify(); f.counters.increment({'c': 1})\n"
@@ -207,7 +207,7 @@ def test_no_call_imports() -> None:
         "t = f.table('t', {'n': 'int64'}, capacity=4); t.set('r', n=1); t.get('r'); list(t.items())\n"
         "print(sorted(m for m in set(sys.modules) - before if m.startswith('fridge')))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program, segment_path], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
 

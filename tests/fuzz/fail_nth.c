@@ -31,6 +31,7 @@ void *__real_malloc(size_t n);
 
 #include "check.h"
 #include "dump.h"
+#include "place.h"
 #include "wire/session.h"
 
 #define CASES_MAX 20000
@@ -141,7 +142,7 @@ long __wrap_syscall(long number, ...) {
 
 /* --- what may not be left behind ---------------------------------------------------------------------------------- */
 
-static char folder[64], path[96];
+static char folder[PLACE_MAX], path[PLACE_MAX + 32];
 
 static unsigned entries(const char *of) {
     unsigned n = 0;
@@ -379,9 +380,8 @@ static void one_destroy(uint64_t n, bool onwards, bool *failed) {
 }
 
 static void test_files(void) {
-    snprintf(folder, sizeof folder, "/dev/shm/fridge-fail-%d", (int)getpid());
+    place_new(folder);
     snprintf(path, sizeof path, "%s/segment", folder);
-    CHECK(mkdir(folder, 0700) == 0);
     fail_each("create", one_create);
     fail_each("first write", one_first_write);
     fail_each("growth", one_growth);
@@ -392,7 +392,7 @@ static void test_files(void) {
     fail_each("attach", one_attach);
     fail_each("attach read-only", one_attach_readonly);
     remove_file();
-    CHECK(rmdir(folder) == 0);
+    CHECK(rmdir(folder) == 0); /* empty */
 }
 
 /* --- memory ------------------------------------------------------------------------------------------------------- */

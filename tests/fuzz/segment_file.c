@@ -25,6 +25,7 @@
 #include "../crash/dump.h"
 #include "hot.h"
 #include "mutate.h"
+#include "place.h"
 #include "store/table.h"
 #include "wire/session.h"
 
@@ -508,7 +509,7 @@ static void check_images(void) {
     }
 }
 
-static char folder[64], path[80], lock_path[88];
+static char folder[PLACE_MAX], path[PLACE_MAX + 16], lock_path[PLACE_MAX + 24];
 
 static void write_file(const image *im, size_t n) {
     struct stat st;
@@ -567,10 +568,9 @@ static void open_images(void) {
     make_images(0, &small);
     make_images(1, &large);
     check_images();
-    snprintf(folder, sizeof folder, "/dev/shm/fridge-fuzz-%d", (int)getppid());
+    place_new(folder);
     snprintf(path, sizeof path, "%s/segment", folder);
     snprintf(lock_path, sizeof lock_path, "%s.lock", path);
-    mkdir(folder, 0700);
 }
 
 static void one(uint64_t seed) {
@@ -587,14 +587,5 @@ static void one(uint64_t seed) {
 
 int main(int argc, char **argv) {
     static const fuzz_target target = {"segment_file", open_images, one};
-    int status = fuzz_main(&target, argc, argv);
-    char mine[64], file[88];
-    snprintf(mine, sizeof mine, "/dev/shm/fridge-fuzz-%d", (int)getpid());
-    static const char *const left[] = {"segment", "segment.lock"};
-    for (unsigned i = 0; i < FR_COUNTOF(left); i++) {
-        snprintf(file, sizeof file, "%s/%s", mine, left[i]);
-        unlink(file);
-    }
-    rmdir(mine);
-    return status;
+    return fuzz_main(&target, argc, argv);
 }
