@@ -22,7 +22,7 @@ from .test_metrics import get, server  # noqa: F401 - a fixture
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
-DASHBOARD = DEPLOY / "grafana" / "fridge.json"
+DASHBOARD = ROOT / "grafana" / "fridge.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yaml"
 
 METRIC = re.compile(r"\bfridge_\w+")
