@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import logging
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from fridge._native import ffi, lib, text
 
 if TYPE_CHECKING:
     from fridge.server.worker import Worker
+
+log = logging.getLogger(__name__)
 
 HOST_TURN = 8  # commands answered by the host (2 ms at most) in one turn of the loop: an EXEC may hold any number of them
 PARKED_RETRY = 0.004  # seconds until a parked session tries its latch again
@@ -86,7 +89,16 @@ class Connection:
     # --- the session ---
 
     def heed(self, what: int) -> None:
-        """Do what a report of fridge_serve asks for."""
+        """Do what a report of fridge_serve asks for. An error of ours costs this client its connection, nobody else's."""
+        try:
+            if self._worker.watched:
+                self._worker.show_monitors(self)
+            self._heed(what)
+        except Exception:
+            log.exception("client %d", self.id)
+            self.kill()
+
+    def _heed(self, what: int) -> None:
         if what == lib.FEED_MORE:
             self._read(True)
         elif what == lib.FEED_HOST:
@@ -115,23 +127,19 @@ class Connection:
             if answered == HOST_TURN:
                 self.sleep(0)
                 return
-            what = self._feed_nothing()
+            what = lib.fridge_socket_go_on(self.wire)
         self.heed(what)
-
-    def _feed_nothing(self) -> int:
-        """Let the session go on with what it holds; what is to be done then."""
-        what = int(lib.fridge_socket_go_on(self.wire))
-        if self._worker.watched:
-            self._worker.show_monitors(self)
-        return what
 
     def push(self, lines: list[bytes]) -> None:
         """Send what is no reply (MONITOR). A client that lets too much pile up is cut off."""
         if self.closing:
             return
+        if self.wire.unsent + sum(map(len, lines)) > self._worker.facts.output_hard:
+            self.kill()
+            return
         for line in lines:
             lib.session_reply_status(self.session, line, len(line))
-        if lib.fridge_socket_send(self.wire) == lib.FRIDGE_LOST or self.wire.unsent > self._worker.facts.output_hard:
+        if lib.fridge_socket_send(self.wire) == lib.FRIDGE_LOST:
             self.kill()
 
     def _read(self, reading: bool) -> None:
@@ -153,7 +161,7 @@ class Connection:
         """A reason to wait is gone; when it was the last, go on where the session stopped."""
         self._waits &= ~why
         if not self._waits and self.session != ffi.NULL and not self.closing:
-            self.heed(self._feed_nothing())
+            self.heed(lib.fridge_socket_go_on(self.wire))
 
     def sleep(self, seconds: float) -> None:
         """Answer the present command later."""
@@ -169,7 +177,8 @@ class Connection:
             return True
         if not request or not self.wire.partial_ms:
             return False
-        return (now - self.wire.partial_ms) / 1000 > request + int(self.describe().query_bytes) / SLOW_UPLOAD
+        late: float = (now - self.wire.partial_ms) / 1000 - request
+        return late > int(self.describe().query_bytes) / SLOW_UPLOAD
 
     def close(self) -> None:
         """Close once the client has taken its replies."""

@@ -108,11 +108,8 @@ class Worker:
         for i in range(lib.fridge_serve(self._round)):
             report = self._round.reports[i]
             connection = self.connections.get(report.id)  # None: dropped on the report of another
-            if connection is None:
-                continue
-            if self.watched:
-                self.show_monitors(connection)
-            connection.heed(report.what)
+            if connection is not None:
+                connection.heed(report.what)
 
     def admit(self, connection: Connection) -> bytes | None:
         """Give a new connection its session and its id; or the words with which it is turned away."""
