@@ -3,7 +3,8 @@
  *
  * A worker has an epoll descriptor of its own for all its clients, and its event loop watches that descriptor. When it is
  * readable the worker makes one call, fridge_serve: each client that has sent something is read once, answered and sent
- * to, here. Python hears only of the clients that need it.
+ * to, here. Python hears only of the clients that need it. Measured, 50 clients 1 deep: 7.5 us of CPU a command, 6.5 of them
+ * the kernel's; with a transport and a Python callback for each client's read it was 10.0.
  *
  * Invariants
  * 1. `asked` is what epoll watches the socket for: input while `reading`, room while output is unsent or `wake_at` is
