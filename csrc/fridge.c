@@ -4,8 +4,8 @@
 #include "fridge.h"
 
 #include <stdio.h>
-#include <time.h>
 
+#include "fridge_clock.h"
 #include "store/store.h"
 #include "store/hash.h"
 #include "store/keyspace.h"
@@ -447,13 +447,6 @@ uint32_t fridge_table_next(store *st, uint32_t from, fridge_table *out) {
 }
 
 /* --- sessions ------------------------------------------------------------------------------------------------------- */
-
-/* The wall clock of a tick ago: sessions ask it only how far an expiry may reach, and it is read four times as fast. */
-static uint64_t wall_tick_ms(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 uint64_t fridge_feed(struct session *s, const char *data, size_t n, fridge_output *out) {
     feed_result result = session_feed(s, data, n, clock_boot_ms(), wall_tick_ms());

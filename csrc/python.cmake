@@ -34,7 +34,7 @@ endfunction()
 # The cffi module: its C is written by the build script out of the headers.
 set(native_dir ${CMAKE_CURRENT_SOURCE_DIR}/../fridge/_native)
 set(native_c ${CMAKE_CURRENT_BINARY_DIR}/_fridge.c)
-file(GLOB_RECURSE exported_headers CONFIGURE_DEPENDS fridge.h fridge_wait.h wire/*.h)
+file(GLOB_RECURSE exported_headers CONFIGURE_DEPENDS fridge*.h wire/*.h)
 add_custom_command(
     OUTPUT ${native_c}
     COMMAND ${Python_EXECUTABLE} ${native_dir}/build.py ${CMAKE_CURRENT_SOURCE_DIR} ${native_c}

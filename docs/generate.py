@@ -60,6 +60,12 @@ def settings_table() -> str:
     return markdown_table(["setting", "type", "default", "what it does"], rows)
 
 
+def _held(row: dict[str, Any]) -> str:
+    if not row["held"]:
+        return "**no**"
+    return "-" if row["hold"] == "-" else "yes"  # a row without a hold is there for the others to be read by
+
+
 def speed_table(results: dict[str, Any]) -> str:
     """Return the speed table.
 
@@ -71,7 +77,7 @@ def speed_table(results: dict[str, Any]) -> str:
         The table, with the machine and the build in a line below it.
     """
     rows = [
-        [r["what"], r["measured"], r["reference"], r["ratio"], r["hold"], "yes" if r["held"] else "**no**"]
+        [r["what"], r["measured"], r["reference"], r["ratio"], r["hold"], _held(r)]
         for r in results["rows"]
     ]
     table = markdown_table(["what", "measured", "reference, same run", "ratio", "hold", "held"], rows)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-HEADERS = ("fridge.h", "fridge_wait.h", "wire/session.h", "wire/command.h")
+HEADERS = ("fridge.h", "fridge_wait.h", "wire/session.h", "fridge_sockets.h", "wire/command.h")
 """Exported headers, in an order in which each knows the types of those before it. Absent ones are left out."""
 
 PYTHON_MARK = "/* --- for Python"

@@ -1,30 +1,25 @@
-"""One client's connection: bytes from the transport into its session, replies back, and the limits between them.
+"""One client's connection: what its session needs beyond bytes in and bytes out, and the limits between them.
 
-All parsing and execution is in C: ``data_received`` makes one call for a whole read of pipelined commands. A connection
-stops reading from its client while its session cannot go on, which is one of: the client does not take its replies
-(STALLED), a live process holds a latch that the next command needs (PARKED), or a command is being answered later
-(SLEEPING). Nobody but this client ever waits for that.
+Reading, parsing, execution and sending are in C, for all clients of a worker in one call (``csrc/fridge_sockets.h``). A
+connection hears of it only when something is to be done. It stops reading from its client while its session cannot go
+on, which is one of: the client does not take its replies (STALLED), a live process holds a latch that the next command
+needs (PARKED), or a command is being answered later (SLEEPING). Nobody but this client ever waits for that.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import enum
+import logging
 import socket
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from fridge._native import ffi, lib, text
 
 if TYPE_CHECKING:
     from fridge.server.worker import Worker
 
-# What the path of every command uses, looked up once.
-_feed, _unpack = lib.fridge_feed, ffi.unpack
-MORE, HOST, PARKED, CLOSE = (int(r) for r in (lib.FEED_MORE, lib.FEED_HOST, lib.FEED_PARKED, lib.FEED_CLOSE))
-HOLDS, OUTPUT_FROM = 8, 15  # fridge_feed's answer: bit 3, and the largest one without output
-COPIED_TO = (ffi.typeof("fridge_output").fields[1][1].type.length << 4) + 15  # the largest whose output is in fridge_output.copy
+log = logging.getLogger(__name__)
 
 HOST_TURN = 8  # commands answered by the host (2 ms at most) in one turn of the loop: an EXEC may hold any number of them
 PARKED_RETRY = 0.004  # seconds until a parked session tries its latch again
@@ -46,10 +41,6 @@ DENIED = (
 )
 
 
-def _nowhere(data: bytes) -> None:
-    """Write to a connection that is gone, or was never let in."""
-
-
 class Wait(enum.Flag):
     """Why a connection does not read at the moment."""
 
@@ -59,207 +50,154 @@ class Wait(enum.Flag):
     SLEEPING = enum.auto()
 
 
-class Connection(asyncio.Protocol):
-    """The transport's side of a session.
+class Connection:
+    """A client.
 
     Args:
         worker: whose segment, settings and registry it shares.
+        sock: connected and non-blocking; the connection closes it.
+        peer: the client's address, as accept() says it.
     """
 
-    __slots__ = ("_busy", "_full", "_inbox", "_out", "_reading", "_transport", "_view", "_waits", "_worker", "_write", "address",
-                 "closing", "descriptor", "id", "is_unix", "last_read", "local_address", "monitor", "partial_commands",
-                 "partial_since", "session", "since")  # fmt: skip
+    __slots__ = ("_sock", "_waits", "_worker", "address", "closing", "id", "is_unix", "local_address", "monitor", "session",
+                 "since", "wire")  # fmt: skip
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._out, self._view = worker.out, worker.view
-        self._transport: asyncio.Transport | None = None
-        self._write: Callable[[bytes], None] = _nowhere
+    def __init__(self, worker: Worker, sock: socket.socket, peer: Any) -> None:
+        self._worker, self._sock = worker, sock
         self._waits = Wait.NOTHING
-        self._full = False
-        self._busy = True  # data may not be fed at once: no session yet, or it waits for something
-        self._reading = True
-        self._inbox = bytearray()
         self.session = ffi.NULL
+        self.wire = ffi.NULL  # the fridge_socket
         self.id = 0
-        self.address = self.local_address = ""
-        self.descriptor = -1
-        self.is_unix = False
         self.closing = False
         self.monitor = False
-        self.since = self.last_read = worker.now
-        self.partial_since = 0.0  # when the request that is still unfinished began; 0.0: there is none
-        self.partial_commands = 0  # how many the session had executed then
-
-    # --- asyncio.Protocol ---
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Admit the client, or tell it why not and close."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._look_up_addresses(self._transport)
-        refusal = self._worker.admit(self)
-        if refusal:
-            self._transport.write(refusal)
-            self._transport.close()
+        self.since = lib.fridge_boot_ms()
+        self.is_unix = sock.family == socket.AF_UNIX
+        if self.is_unix:
+            path = sock.getsockname()
+            self.address = self.local_address = f"{path if isinstance(path, str) else path.decode()}:0"
             return
-        self._transport.set_write_buffer_limits(WRITE_HIGH, WRITE_LOW)
-        self._write = self._transport.write
-        self._busy = False
+        self.address, self.local_address = _endpoint(peer), _endpoint(sock.getsockname())
+        with contextlib.suppress(OSError):
+            worker.tune(sock)
 
-    def data_received(self, data: bytes) -> None:
-        """Feed what was read. This is the path of every command: one call into C, one write."""
-        if self._busy:
-            if self.session != ffi.NULL and not self.closing:
-                self._inbox += data
-            return
-        worker = self._worker
-        self.last_read = worker.now
-        got = _feed(self.session, data, len(data), self._out)
-        if got > OUTPUT_FROM:
-            self._write(self._view[: got >> 4] if got <= COPIED_TO else _unpack(self._out.p, got >> 4))
-        if got & 15 or worker.watched:
-            self._after(got)
-        else:
-            self.partial_since = 0.0
-
-    def eof_received(self) -> bool:
-        """The client sent all it will: close once its replies are out."""
-        return False
-
-    def pause_writing(self) -> None:
-        """The client does not take its replies."""
-        self._wait(Wait.STALLED)
-
-    def resume_writing(self) -> None:
-        """It does again."""
-        self._go_on(Wait.STALLED)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Free the session."""
-        session, self.session, self._transport = self.session, ffi.NULL, None
-        self._busy, self._write = True, _nowhere
-        if session != ffi.NULL:
-            self._worker.dismiss(self)
-            lib.session_free(session)
+    def admit(self, session: Any) -> None:
+        """Give the client a session, which the connection frees; heed(FEED_MORE) then begins to read."""
+        self.session = session
+        self.wire = ffi.new("fridge_socket *", {"session": session, "id": self.id, "fd": self._sock.fileno(),
+                                                "epoll": self._worker.epoll.fileno(), "last_ms": self.since})  # fmt: skip
 
     # --- the session ---
 
-    def _after(self, got: int) -> None:
-        """Go on with the session, whose last feed answered `got`, until it wants more or cannot."""
-        answered = 0
-        while True:
+    def heed(self, what: int) -> None:
+        """Do what a report of fridge_serve asks for. An error of ours costs this client its connection, nobody else's."""
+        try:
             if self._worker.watched:
                 self._worker.show_monitors(self)
-            result = got & 7
-            if result == MORE:
-                self._note_partial(bool(got & HOLDS))
-                return
-            if result == HOST:
-                if not self._worker.host.answer(self):
-                    return
-                answered += 1
-                if answered == HOST_TURN:
-                    self.sleep(0)
-                    return
-            elif result == PARKED:
-                self._wait(Wait.PARKED)
-                self._worker.loop.call_later(PARKED_RETRY, self._go_on, Wait.PARKED)
-                return
-            elif result == CLOSE:
-                self.close()
-                return
-            elif self._waits:  # FULL and the client is behind
-                self._full = self._busy = True
-                return
-            got = self._feed_nothing()
+            self._heed(what)
+        except Exception:
+            log.exception("client %d", self.id)
+            self.kill()
 
-    def _feed_nothing(self) -> int:
-        """Let the session go on with what it holds."""
-        got = int(_feed(self.session, ffi.NULL, 0, self._out))
-        if got > OUTPUT_FROM:
-            self._write(_unpack(self._out.p, got >> 4))
-        return got
+    def _heed(self, what: int) -> None:
+        if what == lib.FEED_MORE:
+            self._read(True)
+        elif what == lib.FEED_HOST:
+            self._answer()
+        elif what == lib.FEED_PARKED:
+            self._wait(Wait.PARKED, PARKED_RETRY)
+        elif what == lib.FEED_FULL:
+            self._stall()
+        elif what == lib.FRIDGE_TAKEN and not self.closing:
+            self._go_on(Wait.STALLED)
+        elif what in (lib.FEED_CLOSE, lib.FRIDGE_ENDED):
+            self.close()
+        else:
+            self.kill()
 
-    def push(self, data: bytes) -> None:
+    def _answer(self) -> None:
+        """Answer the commands that the session stops at because they need the process around it."""
+        what, answered = lib.FEED_HOST, 0
+        while what == lib.FEED_HOST:
+            if not self._worker.host.answer(self):
+                return
+            answered += 1
+            if self.wire.unsent > WRITE_HIGH:
+                self._stall()
+                return
+            if answered == HOST_TURN:
+                self.sleep(0)
+                return
+            what = lib.fridge_socket_go_on(self.wire)
+        self.heed(what)
+
+    def push(self, lines: list[bytes]) -> None:
         """Send what is no reply (MONITOR). A client that lets too much pile up is cut off."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
+        if self.closing:
             return
-        if transport.get_write_buffer_size() > self._worker.facts.output_hard:
-            transport.abort()
+        if self.wire.unsent + sum(map(len, lines)) > self._worker.facts.output_hard:
+            self.kill()
             return
-        transport.write(data)
+        for line in lines:
+            lib.session_reply_status(self.session, line, len(line))
+        if lib.fridge_socket_send(self.wire) == lib.FRIDGE_LOST:
+            self.kill()
 
-    def _wait(self, why: Wait) -> None:
+    def _read(self, reading: bool) -> None:
+        if lib.fridge_socket_read(self.wire, reading) == lib.FRIDGE_LOST:
+            self.kill()
+
+    def _wait(self, why: Wait, seconds: float) -> None:
         self._waits |= why
-        self._busy = True
-        self._set_reading()
+        self._read(False)
+        self._worker.loop.call_later(seconds, self._go_on, why)
+
+    def _stall(self) -> None:
+        """Go on when the client has taken its replies, at the next turn of the loop if it has already."""
+        self._waits |= Wait.STALLED
+        self.wire.wake_at = WRITE_LOW + 1
+        self._read(False)
 
     def _go_on(self, why: Wait) -> None:
         """A reason to wait is gone; when it was the last, go on where the session stopped."""
         self._waits &= ~why
-        if self._waits or self.session == ffi.NULL or self.closing:
-            return
-        self._full = self._busy = False
-        self._after(self._feed_nothing())
-        if self._inbox and not self._busy:
-            data, self._inbox = bytes(self._inbox), bytearray()
-            self.data_received(data)
-        self._set_reading()
+        if not self._waits and self.session != ffi.NULL and not self.closing:
+            self.heed(lib.fridge_socket_go_on(self.wire))
 
     def sleep(self, seconds: float) -> None:
-        """Answer the present command later: resume() goes on."""
-        self._wait(Wait.SLEEPING)
-        self._worker.loop.call_later(seconds, self._go_on, Wait.SLEEPING)
-
-    def _set_reading(self) -> None:
-        transport = self._transport
-        if self._busy is not self._reading or transport is None or transport.is_closing():
-            return
-        self._reading = not self._busy
-        if self._reading:
-            transport.resume_reading()
-        else:
-            transport.pause_reading()
-
-    def _note_partial(self, held: bool) -> None:
-        """Remember since when the client owes us the rest of a request, which began after the last one was executed."""
-        if not held:
-            self.partial_since = 0.0
-            return
-        commands = self.describe().commands
-        if not self.partial_since or commands != self.partial_commands:
-            self.partial_since, self.partial_commands = self._worker.now, commands
+        """Answer the present command later."""
+        self._wait(Wait.SLEEPING, seconds)
 
     # --- limits and the end ---
 
-    def is_overdue(self, now: float, idle: int, request: int) -> bool:
+    def is_overdue(self, now: int, idle: int, request: int) -> bool:
         """Whether the client was silent for `idle` seconds, or owes the rest of a request for `request` (0: any)."""
         if self._waits:
             return False
-        if idle and not self.monitor and now - self.last_read > idle:
+        if idle and not self.monitor and now - self.wire.last_ms > idle * 1000:
             return True
-        if not request or not self.partial_since:
+        if not request or not self.wire.partial_ms:
             return False
-        return now - self.partial_since > request + int(self.describe().query_bytes) / SLOW_UPLOAD
+        late: float = (now - self.wire.partial_ms) / 1000 - request
+        return late > int(self.describe().query_bytes) / SLOW_UPLOAD
 
     def close(self) -> None:
-        """Close once what is written has been sent."""
-        self.closing = self._busy = True
-        if self._transport is not None:
-            self._transport.close()
+        """Close once the client has taken its replies."""
+        self.closing = True
+        if not self.wire.unsent:
+            self.kill()
+            return
+        self.wire.wake_at = 1
+        self._read(False)
 
     def kill(self) -> None:
-        """CLIENT KILL by somebody else: drop the connection now."""
-        self.closing = self._busy = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def unsent(self) -> int:
-        """Bytes that the client has not taken yet."""
-        if self._transport is None or self._transport.is_closing():
-            return 0
-        return self._transport.get_write_buffer_size()
+        """Close now."""
+        session, self.session, self.closing = self.session, ffi.NULL, True
+        if session == ffi.NULL:
+            return
+        lib.fridge_socket_forget(self.wire)
+        lib.session_free(session)
+        self._sock.close()
+        self._worker.dismiss(self)
 
     # --- what CLIENT LIST says ---
 
@@ -269,32 +207,19 @@ class Connection(asyncio.Protocol):
         lib.session_describe(self.session, facts)
         return facts
 
-    def line(self, now: float) -> str:
+    def line(self, now: int) -> str:
         """This client as CLIENT LIST shows it."""
         s = self.describe()
         flags = ("O" if self.monitor else "") + ("x" if s.in_multi else "") + ("e" if s.no_evict else "")
         flags += ("U" if self.is_unix else "") + ("T" if s.no_touch else "")
         return (
-            f"id={self.id} addr={self.address} laddr={self.local_address} fd={self.descriptor} name={text(s.name)}"
-            f" age={int(now - self.since)} idle={int(now - self.last_read)} flags={flags or 'N'} db={s.db} sub=0 psub=0"
-            f" ssub=0 multi={s.queued if s.in_multi else -1} watch={s.watching} qbuf={s.query_bytes} qbuf-free=0"
-            f" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={s.output_bytes} oll=0 omem={self.unsent()}"
-            f" tot-mem={s.query_bytes + s.output_bytes + self.unsent()} events=r cmd={text(s.last_command) or 'NULL'}"
+            f"id={self.id} addr={self.address} laddr={self.local_address} fd={self._sock.fileno()} name={text(s.name)}"
+            f" age={(now - self.since) // 1000} idle={max(0, now - self.wire.last_ms) // 1000} flags={flags or 'N'} db={s.db}"
+            f" sub=0 psub=0 ssub=0 multi={s.queued if s.in_multi else -1} watch={s.watching} qbuf={s.query_bytes} qbuf-free=0"
+            f" argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem={s.output_bytes}"
+            f" tot-mem={s.query_bytes + s.output_bytes} events=r cmd={text(s.last_command) or 'NULL'}"
             f" user=default redir=-1 resp={s.protocol} lib-name={text(s.lib_name)} lib-ver={text(s.lib_ver)}"
         )
-
-    def _look_up_addresses(self, transport: asyncio.Transport) -> None:
-        sock = transport.get_extra_info("socket")
-        self.descriptor = sock.fileno()
-        self.is_unix = sock.family == socket.AF_UNIX
-        if self.is_unix:
-            path = transport.get_extra_info("sockname") or ""
-            self.address = self.local_address = f"{path if isinstance(path, str) else path.decode()}:0"
-            return
-        self.address = _endpoint(transport.get_extra_info("peername"))
-        self.local_address = _endpoint(transport.get_extra_info("sockname"))
-        with contextlib.suppress(OSError):
-            self._worker.tune(sock)
 
     @property
     def is_local(self) -> bool:
@@ -303,8 +228,6 @@ class Connection(asyncio.Protocol):
         return self.is_unix or host.startswith("127.") or host == "::1"
 
 
-def _endpoint(name: tuple[str, int] | None) -> str:
-    if not name:
-        return "?:0"
+def _endpoint(name: tuple[str, int]) -> str:
     host, port = name[0], name[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -182,7 +182,7 @@ class Host:
     # --- clients ---
 
     def _client_info(self, connection: Connection, answer: Answer, words: Words) -> None:
-        answer.verbatim(connection.line(self._worker.loop.time()) + "\n")
+        answer.verbatim(connection.line(lib.fridge_boot_ms()) + "\n")
 
     def _lines(self) -> list[ClientLine]:
         """Every client of the server: this worker's as they are now, the others' as of their last tick."""

@@ -7,8 +7,10 @@ that a worker killed at any moment is replaced by a fork of the supervisor and n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import time
@@ -29,6 +31,8 @@ TICK = 0.1  # seconds between two looks at settings_version
 SLOW_TICKS = 10  # every so many ticks: timeouts, the registry, a sign of life
 OUTPUT_SOFT = 1 << 20  # bytes of replies after which a session lets the transport send first
 ARGUMENTS_MAX = 1 << 20
+ACCEPT_TURN = 64  # connections accepted in one turn of the loop
+ACCEPT_PAUSE = 1.0  # seconds until accepting is tried again after it failed
 READY, ALIVE = b"R", b"."  # what a child tells the supervisor
 
 
@@ -42,9 +46,8 @@ class Worker:
 
     def __init__(self, context: Context, number: int, loop: asyncio.AbstractEventLoop) -> None:
         self.context, self.number, self.loop = context, number, loop
-        self.out = ffi.new("fridge_output *")  # of the last feed
-        self.view = ffi.buffer(self.out.copy)
-        self.now = loop.time()  # of the last tick: limits are in seconds, and asking costs
+        self.epoll = select.epoll()  # of the clients' sockets
+        self._round = ffi.new("fridge_round *", {"epoll": self.epoll.fileno()})
         self.watched = False  # a MONITOR client is there
         cells, started = len(context.segment.cells), int(context.server.started)
         self.facts = ffi.new("server_facts *", {"command_cells": cells, "start_s": started})
@@ -53,7 +56,7 @@ class Worker:
         self.connections: dict[int, Connection] = {}
         self.ops = OpsMeter()
         self.host = Host(self)
-        self._servers: list[asyncio.Server] = []
+        self._listening: list[socket.socket] = []
         self._ticks = 0
         self.stopped = asyncio.Event()
         self.apply_settings()
@@ -74,6 +77,40 @@ class Worker:
 
     # --- clients come and go ---
 
+    def _accept(self, listening: socket.socket) -> None:
+        """Let in who waits at a door, some of them a turn."""
+        for _ in range(ACCEPT_TURN):
+            try:
+                sock, peer = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # above all EMFILE: who waits stays in the queue
+                log.warning("worker %d cannot accept: %s", self.number, error.strerror)
+                self.loop.remove_reader(listening)
+                self.loop.call_later(ACCEPT_PAUSE, self._listen, listening)
+                return
+            sock.setblocking(False)
+            connection = Connection(self, sock, peer)
+            refusal = self.admit(connection)
+            if refusal:
+                with contextlib.suppress(OSError):
+                    sock.send(refusal)
+                sock.close()
+            else:
+                connection.heed(lib.FEED_MORE)
+
+    def _listen(self, listening: socket.socket) -> None:
+        if listening in self._listening:
+            self.loop.add_reader(listening, self._accept, listening)
+
+    def _serve_clients(self) -> None:
+        """Some of them have sent something, or taken something."""
+        for i in range(lib.fridge_serve(self._round)):
+            report = self._round.reports[i]
+            connection = self.connections.get(report.id)  # None: dropped on the report of another
+            if connection is not None:
+                connection.heed(report.what)
+
     def admit(self, connection: Connection) -> bytes | None:
         """Give a new connection its session and its id; or the words with which it is turned away."""
         segment, settings = self.context.segment, self.context.shared.current
@@ -87,13 +124,14 @@ class Worker:
             connection.id = self.ids.take()
         except FridgeError as error:
             return f"-ERR {error}\r\n".encode()
-        connection.session = lib.session_new(segment.store, self.facts, connection.id)
-        if connection.session == ffi.NULL:
+        session = lib.session_new(segment.store, self.facts, connection.id)
+        if session == ffi.NULL:
             return b"-ERR out of memory\r\n"
         if not settings.requirepass:
-            lib.session_authenticate(connection.session, 1)  # and stays so when a password is set later, as in Redis
+            lib.session_authenticate(session, 1)  # and stays so when a password is set later, as in Redis
+        connection.admit(session)
         self.connections[connection.id] = connection
-        self.registry.put(connection.id, connection.line(self.loop.time()))
+        self.registry.put(connection.id, connection.line(lib.fridge_boot_ms()))
         segment.count("connections_received")
         return None
 
@@ -107,7 +145,7 @@ class Worker:
     def monitors_changed(self) -> None:
         """Tell the sessions whether anybody watches."""
         self.facts.monitors = sum(c.monitor for c in self.connections.values())
-        self.watched = bool(self.facts.monitors)
+        self.watched = self._round.report_all = bool(self.facts.monitors)
 
     def show_monitors(self, connection: Connection) -> None:
         """Show what a session has executed to the MONITOR clients of this worker."""
@@ -116,10 +154,10 @@ class Worker:
         now, shown = f"{time.time():.6f}".encode(), []
         for line in ffi.unpack(pointer[0], n).splitlines() if n else ():
             db, _, words = line.partition(b" ")
-            shown.append(b"+%s [%s %s] %s\r\n" % (now, db, connection.address.encode(), words))
+            shown.append(b"%s [%s %s] %s" % (now, db, connection.address.encode(), words))
         for other in list(self.connections.values()):
             if shown and other.monitor and other is not connection:
-                other.push(b"".join(shown))
+                other.push(shown)
 
     def tune(self, sock: socket.socket) -> None:
         """Set a TCP connection's options. Raises OSError."""
@@ -133,7 +171,7 @@ class Worker:
 
     def publish_clients(self) -> None:
         """Write the lines of this worker's clients as they are now, until one meets a held latch: each waits 1 ms for it."""
-        now = self.loop.time()
+        now = lib.fridge_boot_ms()
         for connection in self.connections.values():
             if not self.registry.put(connection.id, connection.line(now)):
                 return
@@ -143,7 +181,6 @@ class Worker:
     def tick(self) -> None:
         """Ten times a second: settings and kills that came in through another worker."""
         self._ticks += 1
-        self.now = self.loop.time()
         try:
             if self.context.shared.refresh():
                 self.apply_settings()
@@ -161,7 +198,7 @@ class Worker:
         self.context.say(ALIVE)
         self.ops.sample(self.context.segment.statistic("commands_processed"))
         self.registry.flush()
-        settings, now = self.context.shared.current, self.loop.time()
+        settings, now = self.context.shared.current, lib.fridge_boot_ms()
         if self.context.settings.workers > 1:
             self.publish_clients()
         overdue = [c for c in self.connections.values() if c.is_overdue(now, settings.timeout, settings.request_timeout)]
@@ -180,25 +217,22 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, self.stopped.set)
         self.loop.add_reader(self.context.life, self.stopped.set)
-        for door in self.context.doors:
-            if door.speaks == "resp":
-                sock = door.socket.dup()
-                backlog = self.context.settings.tcp_backlog
-                self._servers.append(await self._listen(sock, door.is_unix, backlog))
+        self.loop.add_reader(self.epoll, self._serve_clients)
+        self._listening = [door.socket.dup() for door in self.context.doors if door.speaks == "resp"]
+        for listening in self._listening:
+            listening.listen(self.context.settings.tcp_backlog)
+            self._listen(listening)
         self.tick()
         self.context.say(READY)
         await self.stopped.wait()
         await self._drain()
 
-    async def _listen(self, sock: socket.socket, is_unix: bool, backlog: int) -> asyncio.Server:
-        make = self.loop.create_unix_server if is_unix else self.loop.create_server
-        server: asyncio.Server = await make(lambda: Connection(self), sock=sock, backlog=backlog)
-        return server
-
     async def _drain(self) -> None:
         """Stop accepting; let clients take the replies to what was read; then let go of them."""
-        for server in self._servers:
-            server.close()
+        while self._listening:
+            listening = self._listening.pop()
+            self.loop.remove_reader(listening)
+            listening.close()
         deadline = self.loop.time() + self.context.shared.current.drain_timeout
         for connection in list(self.connections.values()):
             connection.close()
@@ -206,7 +240,8 @@ class Worker:
             await asyncio.sleep(0.01)
         for connection in list(self.connections.values()):
             connection.kill()
-        await asyncio.sleep(0)
+        self.loop.remove_reader(self.epoll)
+        self.epoll.close()
 
 
 def run(context: Context, number: int) -> int:

@@ -187,6 +187,15 @@ def redis(binary: str = "redis-server") -> Iterator[Server]:
 
 
 @contextlib.contextmanager
+def floor(binary: Path) -> Iterator[Server]:
+    """Start floor.c, a server that does nothing but receive and send."""
+    with folder() as place:
+        port = free_port()
+        with _running("no server", [str(binary), str(port)], place, port, None) as server:
+            yield server
+
+
+@contextlib.contextmanager
 def rivals() -> Iterator[list[Server]]:
     """Start fridge, redis and, where it is installed, valkey: in this order."""
     valkey = valkey_binary()

@@ -2,6 +2,9 @@
 
 The load generator is the bottleneck on a small machine, so it is not throughput that is compared but the CPU time that
 the server's processes take for a command: GET, SET and INCR in equal parts, 32-byte values, 100,000 keys.
+
+A command that comes alone costs an epoll_wait's part, a recv and a send, whoever answers it. floor.c does these and nothing
+else; its row says how low a ratio can be.
 """
 
 from __future__ import annotations
@@ -9,7 +12,8 @@ from __future__ import annotations
 import subprocess
 from functools import partial
 
-from processes import Server, rivals
+from engine import build
+from processes import Server, floor, rivals
 from rows import Plan, Row, at_most, in_turns, time_text
 
 CLIENTS, KEYS, VALUE = 50, 100_000, 32
@@ -34,7 +38,7 @@ def _ready(server: Server) -> None:
 
 def rows(plan: Plan) -> list[Row]:
     """Measure; about two minutes."""
-    with rivals() as servers:
+    with rivals() as servers, floor(build() / "floor") as nothing:
         for server in servers:
             _ready(server)
         found = []
@@ -43,15 +47,28 @@ def rows(plan: Plan) -> list[Row]:
             cases = {
                 f"{server.name} {command}": partial(cpu_per_command, server, commands, depth, ["-r", str(KEYS), "-t", command])
                 for command in COMMANDS
-                for server in servers
+                for server in ([*servers, nothing] if depth == 1 else servers)
             }
             ns = in_turns(cases, plan.pick(5, 2))
             found += _compare([server.name for server in servers], depth, ns, limit)
+            if depth == 1:
+                found.append(_floor(nothing.name, servers[-1].name, ns))
         return found
 
 
+def _mean(ns: dict[str, float], name: str) -> float:
+    return sum(ns[f"{name} {command}"] for command in COMMANDS) / len(COMMANDS)
+
+
+def _floor(nothing: str, rival: str, ns: dict[str, float]) -> Row:
+    """Return the row that says what of a rival's figure is the kernel's."""
+    least, whole = _mean(ns, nothing), _mean(ns, rival)
+    return Row(f"the least there can be, {CLIENTS} clients, 1 deep: epoll_wait, recv and send alone", time_text(least),
+               f"{rival}: {time_text(whole)}", f"{least / whole:.2f}x", "-", True)  # fmt: skip
+
+
 def _compare(names: list[str], depth: int, ns: dict[str, float], limit: float) -> list[Row]:
-    means = {name: sum(ns[f"{name} {command}"] for command in COMMANDS) / len(COMMANDS) for name in names}
+    means = {name: _mean(ns, name) for name in names}
     found = []
     for name, hold in zip(names[1:], (limit, VALKEY_LIMIT), strict=False):
         each = ", ".join(f"{c} {time_text(ns[f'{names[0]} {c}'])} : {time_text(ns[f'{name} {c}'])}" for c in COMMANDS)
