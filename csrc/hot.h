@@ -163,6 +163,8 @@ FRIDGE_API fr_status hot_sharded_exists(store *st, hot_sharded *h, bool *exists,
 
 FRIDGE_API fr_status hot_schema_add(schema *sc, span name, span type, fr_error *err);
 FRIDGE_API size_t hot_column_type(const column *c, char buf[32]);
+/* hot_column_preset: what a new row holds; false when that is 0 or empty. */
+FRIDGE_API bool hot_column_preset(const column *c, value *out);
 /* hot_table_open declares a table or attaches to it; sc NULL: only attaches, FR_NOTABLE. Blocks. */
 FRIDGE_API fr_status hot_table_open(store *st, span name, uint64_t capacity, const schema *sc, table **out, fr_error *err);
 FRIDGE_API void hot_table_measure(store *st, const table *tb, table_info *out);

@@ -30,7 +30,7 @@
 #include "shm/access.h"
 
 #define LAYOUT_MAGIC UINT64_C(0x0045474449524600) /* "\0FRIDGE\0" */
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 #define LAYOUT_MUTABLE 512u /* offset of the mutable half */
 
 #define DATABASES 16u   /* what SELECT knows */

@@ -324,7 +324,8 @@ char *image_begin(txn *t, const table *tb, const found *f) {
         image_copy(t, f->off, 0, tb->stride, image);
         return image;
     }
-    memset(image, 0, tb->stride);
+    if (tb->blank) memcpy(image, tb->blank, tb->stride);
+    else memset(image, 0, tb->stride);
     if (f->dead) image_copy(t, f->off, BLOCK_META, ROW_COLUMNS_AT - BLOCK_META, image + BLOCK_META);
     if (f->dead) image_set_word(image, BLOCK_EXPIRY, NO_EXPIRY);
     return image;

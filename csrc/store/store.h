@@ -28,7 +28,8 @@ typedef struct store {
     uint32_t table_count;
     struct table **tables;        /* by table number; NULL where none is declared */
     uint64_t deaths_seen;         /* room.c: recovered deaths for which all keys have been looked at */
-    struct table *spare;          /* memory for one more of them, taken before a declaration is published */
+    struct table *spare;          /* memory for one more of them, taken before a declaration is published, and */
+    uint64_t spare_blank;         /* how many bytes of defaults fit behind it */
     char *aside;                  /* where store_open put a damaged file of another boot; NULL: it found none */
 } store;
 
