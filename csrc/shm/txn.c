@@ -59,8 +59,9 @@ void txn_end(txn *t) {
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
     t->multi = t->failed = t->stepped = t->repeats = t->shrinks = false;
-    t->n = t->reads = t->pools = t->wakes = 0;
+    t->n = t->marked = t->reads = t->pools = t->wakes = 0;
     t->lacking = 1;
+    t->unspilled = 0;
     t->wake_bits = WAIT_ALL;
     t->bloom = 0;
     t->now_ms = now_ms;
@@ -235,22 +236,29 @@ void txn_rollback(txn *t, uint32_t mark) {
     if (mark > TXN_INLINE) chain_rebuild(t);
 }
 
-/* Records are chained once there are more than TXN_INLINE of them: txn_put adds the first ones without a look at chains. */
-static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
+/* The last record of a word, or NULL. Records are chained once there are more than TXN_INLINE of them: txn_put adds the first
+ * ones without a look at chains. */
+static record *last_record(const txn *t, uint64_t off) {
     if (t->n > TXN_INLINE) {
-        for (uint32_t i = t->chain[chain_slot(t, off)]; i != CHAIN_END; i = t->chain[t->cap + i]) {
-            if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
-            *value = t->rec[i].value;
-            return true;
-        }
-        return false;
+        uint32_t i = t->chain[chain_slot(t, off)];
+        while (i != CHAIN_END && (t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) i = t->chain[t->cap + i];
+        return i == CHAIN_END ? NULL : &t->rec[i];
     }
-    for (uint32_t i = t->n; i-- > 0;) {
-        if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) != off) continue;
-        *value = t->rec[i].value;
-        return true;
-    }
-    return false;
+    for (uint32_t i = t->n; i-- > 0;)
+        if ((t->rec[i].target & ~(uint64_t)RECORD_KIND) == off) return &t->rec[i];
+    return NULL;
+}
+
+static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
+    const record *r = last_record(t, off);
+    if (r) *value = r->value;
+    return r != NULL;
+}
+
+void txn_put_over(txn *t, uint64_t off, uint64_t value) {
+    record *r = t->n > TXN_INLINE ? last_record(t, off) : NULL;
+    if (r && r >= t->rec + t->marked && r->target == off) r->value = value;
+    else txn_put(t, off, value);
 }
 
 uint64_t txn_ever_slow(txn *t, uint64_t off) {
@@ -464,6 +472,7 @@ static fr_status spill(txn *t, stripe *st) {
     uint64_t *link = &st->jspill, page = s->l.data / s->g.page_size - 1;
     while (done < t->n) {
         page = next_free_page(t, page + 1);
+        t->unspilled = (t->n - done + per_page - 1) / per_page;
         if (page == 0) return FR_GROW;
         uint64_t off = page * s->g.page_size;
         if (!segment_holds(s, off, s->g.page_size)) return FR_GROW;

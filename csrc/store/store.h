@@ -86,6 +86,7 @@ typedef struct room {
     uint64_t tries;       /* of this step */
     uint64_t page;        /* evict.c: where the sweep over the pages goes on */
     uint64_t lacking;     /* pages that the last attempt did not get */
+    uint64_t unspilled;   /* of them, those of its journal, which may lie anywhere */
     bool swept, latched;  /* the sweep has begun; it met a latch that a live process holds */
 } room;
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err);
