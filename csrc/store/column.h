@@ -6,6 +6,7 @@
 
 static inline bool column_is_text(const column *c) { return c->type == COLUMN_STR || c->type == COLUMN_BYTES; }
 static inline bool column_is_integer(const column *c) { return c->type <= COLUMN_UINT64; }
+static inline bool column_is_signed(const column *c) { return c->type <= COLUMN_INT64; }
 
 /* column_read: a value from users' text. When the column cannot hold it, FR_COLUMNTYPE, FR_COLUMNRANGE or FR_COLUMNLENGTH,
  * and in why the value and what is wrong with it. */
@@ -24,7 +25,12 @@ fr_status column_add(txn *t, const table *tb, const column *c, uint64_t bits, in
 value column_value(const column *c, uint64_t bits);
 
 /* A number inside the 8-byte word that holds it. */
-uint64_t column_from_word(const column *c, uint64_t word);
+static inline uint64_t column_from_word(const column *c, uint64_t word) {
+    unsigned unused = 64 - 8 * c->size;
+    word = word >> 8 * (c->offset & 7) << unused;
+    return column_is_signed(c) ? (uint64_t)((int64_t)word >> unused) : word >> unused;
+}
+
 uint64_t column_into_word(const column *c, uint64_t word, uint64_t bits);
 
 /* column_of_image takes a column out of an image in private memory; bytes are borrowed from it. */
