@@ -14,7 +14,7 @@
 
 #include "store/counter.h"
 #include "store/string.h"
-#include "store/table.h"
+#include "store/column.h"
 
 #define HOT_COPY_MAX 65536u /* longer values are copied without the GIL: the caller passes wait == true at once */
 
@@ -163,6 +163,17 @@ FRIDGE_API fr_status hot_sharded_exists(store *st, hot_sharded *h, bool *exists,
 
 FRIDGE_API fr_status hot_schema_add(schema *sc, span name, span type, fr_error *err);
 FRIDGE_API size_t hot_column_type(const column *c, char buf[32]);
+/* hot_image_int: a column of an image that always fits an int64; false: ask hot_image_value. Inline, because half of what a
+ * call that returns a row costs is making its cells. */
+static inline bool hot_image_int(const column *c, const char *image, int64_t *out) {
+    uint64_t word;
+    if (c->type > COLUMN_BOOL || c->type == COLUMN_UINT64 || c->type == COLUMN_FLOAT64) return false;
+    memcpy(&word, image + (c->offset & ~UINT32_C(7)), 8);
+    *out = (int64_t)column_from_word(c, word);
+    return true;
+}
+/* hot_column_preset: what a new row holds; false when that is 0 or empty. */
+FRIDGE_API bool hot_column_preset(const column *c, value *out);
 /* hot_table_open declares a table or attaches to it; sc NULL: only attaches, FR_NOTABLE. Blocks. */
 FRIDGE_API fr_status hot_table_open(store *st, span name, uint64_t capacity, const schema *sc, table **out, fr_error *err);
 FRIDGE_API void hot_table_measure(store *st, const table *tb, table_info *out);

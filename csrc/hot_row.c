@@ -10,6 +10,8 @@ fr_status hot_schema_add(schema *sc, span name, span type, fr_error *err) {
 
 size_t hot_column_type(const column *c, char buf[32]) { return column_type_text(c, buf); }
 
+bool hot_column_preset(const column *c, value *out) { return column_preset(c, out); }
+
 void hot_table_measure(store *st, const table *tb, table_info *out) { table_measure(st, tb, out); }
 
 fr_status hot_table_open(store *st, span name, uint64_t capacity, const schema *sc, table **out, fr_error *err) {

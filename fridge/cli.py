@@ -320,7 +320,7 @@ def _table(options: argparse.Namespace) -> int:
         return _execute(options, asked, sys.stdout)
     if words[:1] in (["list"], ["info"], ["drop"]) and len(words) == (1 if words[0] == "list" else 2):
         return _execute(options, ["TABLE", *words], sys.stdout)
-    return _complain("usage: fridge table create NAME CAPACITY COLUMN TYPE [COLUMN TYPE ...] | list | info NAME | drop NAME", 2)
+    return _complain("usage: fridge table create NAME CAPACITY COLUMN TYPE[=DEFAULT] ... | list | info NAME | drop NAME", 2)
 
 
 # --- data commands -----------------------------------------------------------------------------------------------------

@@ -110,7 +110,8 @@ class Store(Published):
         Args:
             name: the table's name.
             schema: column names and types, such as {"count": "int32", "note": "str:64"}. Types: int8 to int64, uint8 to
-                uint64, float64, bool, str:N and bytes:N. Or a TypedDict or dataclass whose annotations say so, which
+                uint64, float64, bool, str:N and bytes:N. ("int32", 5), or "int32=5", is a type with a default: what a new row
+                holds instead of 0 or nothing. Or a TypedDict or dataclass whose annotations say so, which
                 makes its rows known to a type checker; rows are then TypedDicts, which are dicts, or objects of the
                 dataclass. None attaches to a table that is there.
             capacity: how many rows fit, exactly.

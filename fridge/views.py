@@ -139,7 +139,7 @@ def arrow(table: _hot.Table[Any], *, snapshot: bool, key: str, expiry: str | Non
     pa = _package("pyarrow")
     np = _package("numpy")
     rows = array(table, snapshot=snapshot, key=key, expiry=expiry)
-    kinds = {name: kind.partition(":")[0] for name, kind in table.schema.items()}
+    kinds = {name: kind.partition(":")[0] for name, kind, _, _ in table._place()[4]}
     types = {"str": pa.string(), "bytes": pa.binary()}
     decoded = getattr(table._segment, "_decode", False)
     columns = {key: pa.array(rows[key].tolist(), pa.string() if decoded else pa.binary())}

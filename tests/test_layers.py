@@ -137,7 +137,6 @@ COVERED_BY: dict[str, str] = {
     "wire/cmd_script.c": "tests/compat/test_locks.py",
     "wire/sha1.c": "tests/compat/test_locks.py",
     "store/room.c": "tests/c/test_store.c",
-    "store/schema.c": "tests/c/test_table.c",
     "store/sweep.c": "tests/c/test_image.c",
     "store/tree.c": "tests/c/test_hash.c",
     "store/verify.c": "tests/c/test_store.c",

@@ -140,9 +140,7 @@ static int no_column_twice(const update *u) {
 
 static PyObject *updated(const TableObject *self, const update *u, const char *image) {
     if (u->returning < 0) return row_out(self, image);
-    const column *c = &self->schema.column[u->returning];
-    value v = hot_image_value(c, image);
-    return object_of(c, &v);
+    return cell_out(&self->schema.column[u->returning], image);
 }
 
 static PyObject *run_update(TableObject *self, PyObject *name, update *u, row_steps *s) {

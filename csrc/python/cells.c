@@ -114,6 +114,13 @@ PyObject *object_of(const column *c, const value *v) {
     }
 }
 
+PyObject *cell_out(const column *c, const char *image) {
+    int64_t i;
+    if (FR_LIKELY(hot_image_int(c, image, &i))) return c->type == COLUMN_BOOL ? bool_out(i != 0) : PyLong_FromLongLong(i);
+    value v = hot_image_value(c, image);
+    return object_of(c, &v);
+}
+
 /* --- several columns ---------------------------------------------------------------------------------------------- */
 
 void cells_init(cells *c) {
@@ -270,8 +277,7 @@ static PyObject *dict_of(const TableObject *self, const char *image) {
     PyObject *row = PyDict_New();
     for (uint32_t i = 0; row && i < self->schema.columns; i++) {
         const column *c = &self->schema.column[i];
-        value v = hot_image_value(c, image);
-        PyObject *cell = object_of(c, &v);
+        PyObject *cell = cell_out(c, image);
         if (!cell || PyDict_SetItem(row, self->column[i], cell) < 0) {
             Py_DECREF(row);
             row = NULL;

@@ -6,12 +6,14 @@ PyTypeObject *table_type;
 
 /* --- declaring ---------------------------------------------------------------------------------------------------- */
 
+/* The type may hold a default behind a '=', and is bytes when that is. A default of text is borrowed from it: the pairs
+ * outlive the declaration. */
 static int add_column(schema *sc, PyObject *pair) {
     PyObject *name = PyTuple_Check(pair) && PyTuple_Size(pair) == 2 ? PyTuple_GetItem(pair, 0) : NULL;
     PyObject *type = name ? PyTuple_GetItem(pair, 1) : NULL;
     fr_error err;
     arg a, b;
-    if (!name || !PyUnicode_Check(name) || !PyUnicode_Check(type)) {
+    if (!name || !PyUnicode_Check(name) || !(PyUnicode_Check(type) || PyBytes_Check(type))) {
         fail_text(FR_SCHEMA, "a column is a name and a type, both str: {\"count\": \"int32\"}; got %.80R", pair);
         return -1;
     }
@@ -132,15 +134,23 @@ static PyObject *table_name(PyObject *o, void *unused) {
     return PyUnicode_FromStringAndSize(self->name, (Py_ssize_t)self->name_n);
 }
 
+/* "int32", or ("int32", 5) with a default. */
+static PyObject *type_out(const column *c) {
+    char type[32];
+    value v;
+    size_t n = hot_column_type(c, type);
+    if (!hot_column_preset(c, &v)) return PyUnicode_FromStringAndSize(type, (Py_ssize_t)n);
+    PyObject *preset = object_of(c, &v);
+    return preset ? Py_BuildValue("(s#N)", type, (Py_ssize_t)n, preset) : NULL;
+}
+
 static PyObject *table_schema(PyObject *o, void *unused) {
     TABLE_SELF;
-    char type[32];
     (void)unused;
     TABLE_OPEN(NULL);
     PyObject *out = PyDict_New();
     for (uint32_t i = 0; out && i < self->schema.columns; i++) {
-        size_t n = hot_column_type(&self->schema.column[i], type);
-        PyObject *text = PyUnicode_FromStringAndSize(type, (Py_ssize_t)n);
+        PyObject *text = type_out(&self->schema.column[i]);
         if (!text || PyDict_SetItem(out, self->column[i], text) < 0) {
             Py_DECREF(out);
             out = NULL;
@@ -189,7 +199,7 @@ static PyGetSetDef properties[] = {
     {"name", table_name, NULL, "The table's name.", NULL},
     {"capacity", table_capacity, NULL, "How many rows fit.", NULL},
     {"memory_bytes", table_memory, NULL, "Bytes of the segment that the table takes.", NULL},
-    {"schema", table_schema, NULL, "Column names and types, in order.", NULL},
+    {"schema", table_schema, NULL, "Column names and types, in order; a type is (type, default) when a new row does not hold 0 or empty.", NULL},
     {"_segment", table_segment, NULL, "The handle of the segment.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -27,6 +27,8 @@ int column_of(const TableObject *self, PyObject *name);
 int value_of(const TableObject *self, const column *c, PyObject *o, value *v, arg *a);
 int text_value_of(const TableObject *self, const column *c, PyObject *o, arg *a);
 PyObject *object_of(const column *c, const value *v);
+/* cell_out: a column of an image. */
+PyObject *cell_out(const column *c, const char *image);
 
 /* Columns of a row, or of several rows, on their way in; and what their bytes are borrowed from. */
 #define CELLS_INLINE 16u

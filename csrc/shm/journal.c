@@ -3,6 +3,8 @@
 
 static uint32_t records_per_page(const segment *s) { return (s->g.page_size - 16) / sizeof(record); }
 
+uint64_t journal_pages(const segment *s, uint64_t n) { return (n + records_per_page(s) - 1) / records_per_page(s); }
+
 static bool page_believable(segment *s, uint64_t page) {
     return page % s->g.page_size == 0 && segment_holds(s, page, s->g.page_size);
 }

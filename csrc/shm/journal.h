@@ -94,6 +94,9 @@ static inline journal_spill journal_spill_begin(segment *s, stripe *st, const re
     return (journal_spill){s, st, rec, n, 0, &st->jspill};
 }
 
+/* journal_pages: how many pages n records take. */
+uint64_t journal_pages(const segment *s, uint64_t n);
+
 /* journal_spill_page fills the page at off with records that are still to come; those of the last page are jcount. False:
  * the page is not backed by the file. */
 bool journal_spill_page(journal_spill *to, uint64_t off);

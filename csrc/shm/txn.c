@@ -50,8 +50,9 @@ void txn_end(txn *t) {
 static void reset(txn *t, enum txn_mode mode, uint64_t now_ms) {
     t->mode = mode;
     t->multi = t->failed = t->stepped = t->repeats = t->shrinks = false;
-    t->n = t->reads = t->pools = t->wakes = 0;
+    t->n = t->marked = t->reads = t->pools = t->wakes = 0;
     t->lacking = 1;
+    t->unspilled = 0;
     t->wake_bits = WAIT_ALL;
     t->bloom = 0;
     t->now_ms = now_ms;
@@ -213,22 +214,29 @@ void txn_rollback(txn *t, uint32_t mark) {
     if (mark > TXN_INLINE) chain_rebuild(t);
 }
 
-/* Records are chained once there are more than TXN_INLINE of them: txn_put adds the first ones without a look at chains. */
-static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
+/* The last record of a word, or NULL. Records are chained once there are more than TXN_INLINE of them: txn_put adds the first
+ * ones without a look at chains. */
+static record *last_record(const txn *t, uint64_t off) {
     if (t->n > TXN_INLINE) {
-        for (uint32_t i = t->chain[chain_slot(t, off)]; i != CHAIN_END; i = t->chain[t->cap + i]) {
-            if (record_off(t->rec[i].target) != off) continue;
-            *value = t->rec[i].value;
-            return true;
-        }
-        return false;
+        uint32_t i = t->chain[chain_slot(t, off)];
+        while (i != CHAIN_END && record_off(t->rec[i].target) != off) i = t->chain[t->cap + i];
+        return i == CHAIN_END ? NULL : &t->rec[i];
     }
-    for (uint32_t i = t->n; i-- > 0;) {
-        if (record_off(t->rec[i].target) != off) continue;
-        *value = t->rec[i].value;
-        return true;
-    }
-    return false;
+    for (uint32_t i = t->n; i-- > 0;)
+        if (record_off(t->rec[i].target) == off) return &t->rec[i];
+    return NULL;
+}
+
+static bool own_write(const txn *t, uint64_t off, uint64_t *value) {
+    const record *r = last_record(t, off);
+    if (r) *value = r->value;
+    return r != NULL;
+}
+
+void txn_put_over(txn *t, uint64_t off, uint64_t value) {
+    record *r = t->n > TXN_INLINE ? last_record(t, off) : NULL;
+    if (r && r >= t->rec + t->marked && r->target == off) r->value = value;
+    else txn_put(t, off, value);
 }
 
 uint64_t txn_ever_slow(txn *t, uint64_t off) {
@@ -341,6 +349,7 @@ static fr_status spill(txn *t, stripe *st) {
     journal_spill to = journal_spill_begin(s, st, t->rec, t->n);
     while (to.done < t->n) {
         page = next_free_page(t, page + 1);
+        t->unspilled = journal_pages(s, t->n - to.done);
         if (page == 0 || !journal_spill_page(&to, page * s->g.page_size)) return FR_GROW;
     }
     return FR_OK;

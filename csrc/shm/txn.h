@@ -1,9 +1,10 @@
 /* txn.h - transactions: the only way to change a segment, and the reader's way to see one.
  *
  * WRITER. begin takes the latches of a set of stripes in ascending order. The transaction then collects a write set:
- * {offset, value} words, appended and, until the commit merges those of one word, never edited; reads inside it see its
- * own writes. New values go into free blocks directly. commit writes the set into the journal of the lowest stripe held,
- * makes the ONE commit store, applies the set, makes the journal clean (journal.h, LIFE) and drops the latches.
+ * {offset, value} words, appended and, but for those of txn_put_over, not edited before the commit merges those of one word;
+ * reads inside it see its own writes. New values go into free blocks directly. commit writes the set into the journal of
+ * the lowest stripe held, makes the ONE commit store, applies the set, makes the journal clean (journal.h, LIFE) and drops
+ * the latches.
  *
  * VISIBILITY. One visible word: its own store makes it visible, readers see before or after. A change in place: the
  * block's version word is made odd first and its new, even value is stored last; a reader that meets an odd version
@@ -68,6 +69,7 @@ typedef struct txn {
     bool repeats;         /* perhaps a word was put twice: one record of each is enough */
     bool shrinks;         /* a deletion in all but name (HDEL, EXPIRE): may use the pages kept for journals */
     uint32_t n, cap;      /* write set */
+    uint32_t marked;      /* where txn_mark was last asked: what is before may have to stay when the rest goes */
     uint32_t lowest;      /* first stripe held; its journal is used */
     uint32_t pools;       /* bit p: row pool p is held; bit POOL_LATCHES: the page pool */
     uint32_t wakes;       /* used entries of wake; TXN_WAKES + 1 = all */
@@ -75,6 +77,7 @@ typedef struct txn {
     uint32_t reads, reads_cap;
     uint64_t bloom;       /* of the write set's targets: a read of an untouched word costs one test; all ones: overlay */
     uint64_t lacking;     /* pages that the page pool was last asked for: FR_GROW means that it did not have them */
+    uint64_t unspilled;   /* pages that the journal did not find: with as many more, anywhere, FR_GROW would not have been */
     uint64_t now_ms;      /* boot clock: what expiry is compared with */
     uint64_t deadline_ms; /* of latch waits, boot clock */
     fr_error *err;        /* never NULL; particulars of the last failure */
@@ -116,7 +119,7 @@ fr_status txn_commit(txn *t);
 void txn_abort(txn *t);
 
 /* txn_mark and txn_rollback bracket one command of several: rollback forgets what was put since the mark. */
-static inline uint32_t txn_mark(const txn *t) { return t->n; }
+static inline uint32_t txn_mark(txn *t) { return t->marked = t->n; }
 void txn_rollback(txn *t, uint32_t mark);
 
 /* txn_pool takes a latch above the stripes: a row pool (0..POOL_LATCHES-1) or POOL_LATCHES, the page pool. Held to the
@@ -167,6 +170,11 @@ static inline void txn_put_kind(txn *t, uint64_t off, uint64_t value, enum recor
 }
 
 static inline void txn_put(txn *t, uint64_t off, uint64_t value) { txn_put_kind(t, off, value, RECORD_WORD); }
+
+/* txn_put_over is txn_put for a word that many records would repeat in a long write set, and of which only the last value is
+ * asked for: a count, or a bitmap that only gains bits by it (txn_ever loses nothing). It takes the place of the last record
+ * of that word, unless a rollback might ask for that one. (A batch of new rows: one record a row instead of four.) */
+void txn_put_over(txn *t, uint64_t off, uint64_t value);
 
 /* txn_version draws a new version from a stripe that the transaction holds. */
 static inline uint64_t txn_version(txn *t, uint32_t number) {

@@ -4,14 +4,14 @@
 
 #include "store/table.h"
 
-/* A value that fits its column: the bits of a number, or borrowed bytes. */
-typedef struct cell {
-    uint64_t bits;
-    span bytes;
-} cell;
-
 static inline bool column_is_text(const column *c) { return c->type == COLUMN_STR || c->type == COLUMN_BYTES; }
 static inline bool column_is_integer(const column *c) { return c->type <= COLUMN_UINT64; }
+static inline bool column_is_signed(const column *c) { return c->type <= COLUMN_INT64; }
+
+/* column_read: a value from users' text. When the column cannot hold it, FR_COLUMNTYPE, FR_COLUMNRANGE or FR_COLUMNLENGTH,
+ * and in why the value and what is wrong with it. */
+#define COLUMN_WHY 200
+fr_status column_read(const column *c, span text, cell *out, char why[COLUMN_WHY]);
 
 /* column_parse, column_accept: FR_COLUMNTYPE, FR_COLUMNRANGE or FR_COLUMNLENGTH, naming table, column, value and limit.
  */
@@ -25,13 +25,22 @@ fr_status column_add(txn *t, const table *tb, const column *c, uint64_t bits, in
 value column_value(const column *c, uint64_t bits);
 
 /* A number inside the 8-byte word that holds it. */
-uint64_t column_from_word(const column *c, uint64_t word);
+static inline uint64_t column_from_word(const column *c, uint64_t word) {
+    unsigned unused = 64 - 8 * c->size;
+    word = word >> 8 * (c->offset & 7) << unused;
+    return column_is_signed(c) ? (uint64_t)((int64_t)word >> unused) : word >> unused;
+}
+
 uint64_t column_into_word(const column *c, uint64_t word, uint64_t bits);
 
 /* column_of_image takes a column out of an image in private memory; bytes are borrowed from it. */
 value column_of_image(const column *c, const char *image);
 
-/* column_put writes a cell into an image in private memory; NULL writes the default. */
+/* column_preset: the default as a value; false when it is 0 or empty. column_is_preset: does a new row hold this? */
+bool column_preset(const column *c, value *out);
+bool column_is_preset(const column *c, const value *v);
+
+/* column_put writes a cell into an image in private memory. */
 void column_put(const column *c, char *image, const cell *v);
 
 /* column_missing: FR_COLUMN with the table's columns listed. */

@@ -188,7 +188,8 @@ static uint64_t image_at(const table *tb, uint64_t i) { return tb->rows_off + i 
 
 static void bitmap_set(txn *t, const table *tb, uint64_t i, bool used) {
     uint64_t at = bitmap_at(tb, i), bit = UINT64_C(1) << (i & 63), word = txn_ld(t, at);
-    txn_put(t, at, used ? word | bit : word & ~bit);
+    if (used) txn_put_over(t, at, word | bit);
+    else txn_put(t, at, word & ~bit);
 }
 
 /* A free image in bitmap word w: one that was free before this transaction too, or else (*clean false) one that it has
@@ -292,7 +293,7 @@ static fr_status image_take(txn *t, const table *tb, uint64_t *image, bool *clea
     if (!*clean && !image_pick(t, tb, false, image))
         return txn_fail(t, FR_DAMAGED, "table '%s' counts fewer rows than its bitmap", tb->name);
     bitmap_set(t, tb, *image, true);
-    txn_put(t, at, rows + 1);
+    txn_put_over(t, at, rows + 1);
     return FR_OK;
 }
 
@@ -324,7 +325,8 @@ char *image_begin(txn *t, const table *tb, const found *f) {
         image_copy(t, f->off, 0, tb->stride, image);
         return image;
     }
-    memset(image, 0, tb->stride);
+    if (tb->blank) memcpy(image, tb->blank, tb->stride);
+    else memset(image, 0, tb->stride);
     if (f->dead) image_copy(t, f->off, BLOCK_META, ROW_COLUMNS_AT - BLOCK_META, image + BLOCK_META);
     if (f->dead) image_set_word(image, BLOCK_EXPIRY, NO_EXPIRY);
     return image;
@@ -368,7 +370,7 @@ fr_status row_delete(store *st, txn *t, const key *k, const found *f) {
     uint64_t at = tb->descriptor + TABLE_ROWS, number = image_number(tb, f->off);
     txn_put(t, f->slot_off, 0);
     bitmap_set(t, tb, number, false);
-    txn_put(t, at, txn_ld(t, at) - 1);
+    txn_put_over(t, at, txn_ld(t, at) - 1);
     key_count(t, k->stripe, META_SPACE(f->meta), -1, -(f->expiry != NO_EXPIRY));
     __atomic_store_n(&((table *)tb)->hint, number / 64, __ATOMIC_RELAXED);
     return FR_OK;

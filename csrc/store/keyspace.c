@@ -238,13 +238,13 @@ fr_status key_write_begin(store *st, txn *t, const key *k, found *f) {
 void key_count(txn *t, uint32_t stripe, uint32_t space, int64_t keys, int64_t expires) {
     uint64_t at = t->s->l.counts + ((uint64_t)stripe * t->s->g.spaces + space) * sizeof(space_count);
     if (FR_UNLIKELY(space >= t->s->g.spaces)) return; /* a block that names no space is counted nowhere */
-    if (keys) txn_put(t, at, txn_ld(t, at) + (uint64_t)keys);
-    if (expires) txn_put(t, at + 8, txn_ld(t, at + 8) + (uint64_t)expires);
+    if (keys) txn_put_over(t, at, txn_ld(t, at) + (uint64_t)keys);
+    if (expires) txn_put_over(t, at + 8, txn_ld(t, at + 8) + (uint64_t)expires);
 }
 
 void key_changed(txn *t, const key *k) { txn_wake(t, k->hash); }
 
-static void stamp(txn *t, const key *k) { txn_put(t, stamp_at(t->s, k), txn_version(t, k->stripe)); }
+static void stamp(txn *t, const key *k) { txn_put_over(t, stamp_at(t->s, k), txn_version(t, k->stripe)); }
 
 /* Gives back what a slot word named; the word itself is the caller's. */
 static fr_status release_found(store *st, txn *t, const key *k, const found *f) {

@@ -264,10 +264,23 @@ static void trim_often(store *st, uint64_t now_ms, uint64_t deadline_ms, fr_erro
     }
 }
 
+/* A journal that found no room is written again, by the operation from its start: all its pages at once, then, not a step of
+ * growth for each attempt. (262,144 new rows: six attempts before.) */
+static bool grow(store *st, uint64_t unspilled, fr_error *err) {
+    const uint64_t *size = &segment_super(st->s)->size, page = st->s->g.page_size;
+    uint64_t from = ld8(size);
+    bool grown = false;
+    do {
+        bool may = ld8(size) < pool_limit(st->s) * page; /* maxmemory may be less */
+        if (!may || segment_grow(st->s, err) != FR_OK) break;
+        grown = true;
+    } while (ld8(size) < from + unspilled * page);
+    return grown;
+}
+
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err) {
     if (r->step == ROOM_GROW) {
-        bool may = ld8(&segment_super(st->s)->size) < pool_limit(st->s) * st->s->g.page_size; /* maxmemory may be less */
-        if (may && segment_grow(st->s, err) == FR_OK) return FR_OK;
+        if (grow(st, r->unspilled, err)) return FR_OK;
         r->step++;
     }
     for (; r->step < ROOM_NONE; r->step++, r->tries = 0) {

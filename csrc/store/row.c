@@ -102,7 +102,7 @@ static fr_status add_to(store *st, txn *t, const key *k, const table *tb, const 
     uint64_t bits;
     if (!column_is_integer(c)) return not_a_number(t, tb, c, "an integer");
     fr_status status = row_begin(st, t, k, tb, &f);
-    if (status == FR_OK) status = column_add(t, tb, c, f.exists ? image_bits(t, f.off, c) : 0, by, &bits);
+    if (status == FR_OK) status = column_add(t, tb, c, f.exists ? image_bits(t, f.off, c) : c->preset.bits, by, &bits);
     if (status != FR_OK) return status;
     *out = (int64_t)bits;
     change ch = {.mask = 0};
@@ -132,7 +132,7 @@ fr_status row_incr_float(store *st, txn *t, const key *k, span name, long double
     if (status != FR_OK) return status;
     if (c->type != COLUMN_FLOAT64) return not_a_number(t, tb, c, "a float64");
     if ((status = row_begin(st, t, k, tb, &f)) != FR_OK) return status;
-    cell v = {.bits = f.exists ? image_bits(t, f.off, c) : 0};
+    cell v = {.bits = f.exists ? image_bits(t, f.off, c) : c->preset.bits};
     memcpy(&d, &v.bits, 8);
     d = (double)((long double)d + by);
     if (isnan(d) || isinf(d)) return txn_fail(t, FR_NANINF, "%s", "");
@@ -184,7 +184,7 @@ fr_status row_cas(store *st, txn *t, const key *k, span name, span expected, spa
 static fr_status cell_is_default(txn *t, const table *tb, const column *c, uint64_t image, bool *is) {
     value v;
     fr_status status = image_value(t, tb, c, image, &v);
-    *is = v.kind == VALUE_BYTES ? v.n == 0 : v.u == 0;
+    *is = status == FR_OK && column_is_preset(c, &v);
     return status;
 }
 
@@ -197,7 +197,7 @@ fr_status row_reset_columns(store *st, txn *t, const key *k, const span *columns
     for (size_t i = 0; status == FR_OK && i < n; i++) {
         int at = schema_find(&tb->schema, columns[i]);
         if (at < 0) return column_missing(t, tb, columns[i]);
-        change_add(&ch, (uint32_t)at, &(cell){0});
+        change_add(&ch, (uint32_t)at, &tb->schema.column[at].preset);
     }
     if (status == FR_OK) status = row_begin(st, t, k, tb, &f);
     if (status != FR_OK || !f.exists) return status;

@@ -125,6 +125,7 @@ fr_status store_write(store *st, uint64_t now_ms, uint64_t wait_ms, stripe_set *
         if (FR_LIKELY(status < FR_RETRY || status > FR_RELOCK)) break;
         fr_status more = FR_OK;
         r.lacking = t.lacking;
+        r.unspilled = t.unspilled;
         if (status == FR_GROW) more = room_make(st, &r, now_ms, deadline, stripes, err);
         else if (status == FR_RECLAIM) more = reclaim_dead(st, now_ms, deadline, &reclaimed, err);
         if (more != FR_OK) {

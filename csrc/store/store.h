@@ -28,7 +28,8 @@ typedef struct store {
     uint32_t table_count;
     struct table **tables;        /* by table number; NULL where none is declared */
     uint64_t deaths_seen;         /* room.c: recovered deaths for which all keys have been looked at */
-    struct table *spare;          /* memory for one more of them, taken before a declaration is published */
+    struct table *spare;          /* memory for one more of them, taken before a declaration is published, and */
+    uint64_t spare_blank;         /* how many bytes of defaults fit behind it */
     char *aside;                  /* where store_open put a damaged file of another boot; NULL: it found none */
 } store;
 
@@ -82,6 +83,7 @@ typedef struct room {
     uint64_t tries;       /* of this step */
     uint64_t page;        /* evict.c: where the sweep over the pages goes on */
     uint64_t lacking;     /* pages that the last attempt did not get */
+    uint64_t unspilled;   /* of them, those of its journal, which may lie anywhere */
     bool swept, latched;  /* the sweep has begun; it met a latch that a live process holds */
 } room;
 fr_status room_make(store *st, room *r, uint64_t now_ms, uint64_t deadline_ms, const stripe_set *stripes, fr_error *err);

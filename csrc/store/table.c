@@ -4,7 +4,7 @@
  * row.c, reclaim and checks in sweep.c. The catalogue changes under all stripes; catalogue_version is the last word
  * such a commit stores, so whoever has read it has seen the rest.
  */
-#include "store/table.h"
+#include "store/column.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ typedef struct column_disk {
 /* Everything about a table's shape follows from capacity, columns and the segment's stripes. */
 typedef struct plan {
     uint64_t images, stride, table_stripes;
-    uint64_t spares, bitmap, rows; /* from the descriptor's start */
+    uint64_t blank, spares, bitmap, rows; /* from the descriptor's start */
     uint64_t bytes, pages;
 } plan;
 
@@ -35,11 +35,12 @@ static uint64_t stripes_for(const segment *s, uint64_t capacity) {
     return n;
 }
 
-static void plan_table(const segment *s, uint64_t capacity, const schema *sc, plan *p) {
+static void plan_table(const segment *s, uint64_t capacity, const schema *sc, uint64_t blank_bytes, plan *p) {
     p->table_stripes = stripes_for(s, capacity);
     p->images = capacity + p->table_stripes;
     p->stride = schema_stride(sc);
-    p->spares = HEAD_WORDS * 8 + sc->columns * sizeof(column_disk);
+    p->blank = HEAD_WORDS * 8 + sc->columns * sizeof(column_disk);
+    p->spares = p->blank + blank_bytes;
     p->bitmap = p->spares + p->table_stripes * 8;
     p->rows = FR_ALIGN(p->bitmap + (p->images + 63) / 64 * 8, 16);
     p->bytes = p->rows + p->images * p->stride;
@@ -82,10 +83,10 @@ static fr_status descriptor_read(segment *s, uint32_t number, uint64_t off, tabl
     if (off % s->g.page_size || !segment_holds(s, off, sizeof w))
         return damaged(err, number, "lies outside the segment");
     for (uint32_t i = 0; i < HEAD_WORDS; i++) w[i] = ld8(SEG_AT(s, off, uint64_t) + i);
-    uint64_t count = w[9] & 0xffffffff, bytes = w[0] >> 32;
+    uint64_t count = w[9] & 0xffffffff, bytes = w[0] >> 32, bare = HEAD_WORDS * 8 + count * sizeof(column_disk);
     if ((w[0] & 0xffffffff) != TABLE_MAGIC) return damaged(err, number, "is not there");
     if (count == 0 || count > COLUMNS_MAX || w[2] == 0 || w[2] > CAPACITY_MAX || w[10] > TABLE_NAME_MAX ||
-        bytes != HEAD_WORDS * 8 + count * sizeof(column_disk) || !segment_holds(s, off, bytes)) {
+        bytes < bare || !segment_holds(s, off, bytes)) {
         return damaged(err, number, "has impossible sizes");
     }
     copy_out(columns, SEG_AT(s, off + HEAD_WORDS * 8, char), count * sizeof(column_disk));
@@ -93,9 +94,12 @@ static fr_status descriptor_read(segment *s, uint32_t number, uint64_t off, tabl
     memcpy(tb->name, &w[11], tb->name_n);
     fr_status status = read_columns(columns, (uint32_t)count, number, &tb->schema, err);
     if (status != FR_OK) return status;
-    plan_table(s, tb->capacity, &tb->schema, &p);
-    if (!schema_name_ok((span){tb->name, tb->name_n}) || !plan_agrees(w, &p, off, s) || !segment_holds(s, off, p.bytes))
+    plan_table(s, tb->capacity, &tb->schema, bytes - bare, &p);
+    if ((bytes > bare && bytes - bare != p.stride) || !schema_name_ok((span){tb->name, tb->name_n}) || !plan_agrees(w, &p, off, s) ||
+        !segment_holds(s, off, p.bytes)) {
         return damaged(err, number, "contradicts itself");
+    }
+    tb->blank_off = bytes > bare ? off + p.blank : 0;
     tb->state = (uint32_t)(w[9] >> 32);
     tb->birth = w[19];
     tb->pages = p.pages;
@@ -108,11 +112,35 @@ static fr_status descriptor_read(segment *s, uint32_t number, uint64_t off, tabl
     return FR_OK;
 }
 
+/* What a new row of column c holds, from the blank, if the column can hold it. */
+static bool read_preset(column *c, const char *blank) {
+    char why[COLUMN_WHY];
+    uint16_t n;
+    value v = column_of_image(c, blank);
+    if (!column_is_text(c)) {
+        c->preset.bits = v.u;
+        return c->type == COLUMN_BOOL ? v.u <= 1 : c->type != COLUMN_FLOAT64 || v.d == v.d;
+    }
+    memcpy(&n, blank + c->offset, 2);
+    return n == v.n && column_read(c, (span){v.p, v.n}, &c->preset, why) == FR_OK;
+}
+
+/* Copies the blank to `to`, where it stays; what is no column there is nothing. */
+static fr_status read_blank(segment *s, table *tb, char *to, fr_error *err) {
+    tb->blank = to;
+    copy_out(to, SEG_AT(s, tb->blank_off, char), tb->stride);
+    memset(to, 0, ROW_COLUMNS_AT);
+    for (uint32_t i = 0; i < tb->schema.columns; i++)
+        if (!read_preset(&tb->schema.column[i], to)) return damaged(err, tb->number, "has an impossible default");
+    return FR_OK;
+}
+
 /* A new table as its declarer wants it. */
 typedef struct declaration {
     span name;
     uint64_t capacity;
     const schema *sc;
+    char *blank;       /* NULL: nothing but zeros */
     table *tb;         /* the outcome */
     bool created;      /* by this call */
     uint32_t number;   /* where it was published, and */
@@ -127,7 +155,8 @@ static void write_head(segment *s, const declaration *d, const plan *p, uint64_t
         column_disk column[COLUMNS_MAX];
     } image = {{0}, {{{0}, 0}}};
     uint64_t bytes = HEAD_WORDS * 8 + d->sc->columns * sizeof(column_disk);
-    uint64_t head[] = {bytes << 32 | TABLE_MAGIC, space, d->capacity, p->images, p->stride, p->table_stripes, 0,
+    uint64_t blank = d->blank ? p->stride : 0;
+    uint64_t head[] = {(bytes + blank) << 32 | TABLE_MAGIC, space, d->capacity, p->images, p->stride, p->table_stripes, 0,
                        off + p->rows, off + p->bitmap, (uint64_t)TABLE_DECLARING << 32 | d->sc->columns, d->name.n};
     memcpy(image.w, head, sizeof head);
     memcpy(&image.w[11], d->name.p, d->name.n);
@@ -138,6 +167,7 @@ static void write_head(segment *s, const declaration *d, const plan *p, uint64_t
         image.column[i].type = (uint64_t)c->size << 32 | c->type;
     }
     fill(SEG_AT(s, off, char), &image, bytes);
+    if (blank) fill(SEG_AT(s, off + p->blank, char), d->blank, blank);
 }
 
 /* Spares are images N, N + 1...; the bitmap has their bits, and no others. */
@@ -187,6 +217,14 @@ static void retire(store *st, uint32_t number) {
     __atomic_store_n(&st->tables[number], NULL, __ATOMIC_RELEASE);
 }
 
+/* A table's copy has its blank behind it. */
+static table *take_room(store *st, uint64_t blank) {
+    if (!st->spare || st->spare_blank < blank) return malloc(sizeof(table) + blank);
+    table *tb = st->spare;
+    st->spare = NULL;
+    return tb;
+}
+
 static fr_status refresh_one(store *st, uint32_t number, fr_error *err) {
     table fresh, *have = st->tables[number];
     uint64_t off = ld8(SEG_AT(st->s, table_word_at(st->s, number), uint64_t));
@@ -200,10 +238,14 @@ static fr_status refresh_one(store *st, uint32_t number, fr_error *err) {
         __atomic_store_n(&have->state, fresh.state, __ATOMIC_RELAXED);
         return FR_OK;
     }
-    table *tb = st->spare ? st->spare : malloc(sizeof *tb);
+    uint64_t blank = fresh.blank_off ? fresh.stride : 0;
+    table *tb = take_room(st, blank);
     if (!tb) return err->status = FR_NOSPACE;
-    st->spare = NULL;
     *tb = fresh;
+    if (blank && (status = read_blank(st->s, tb, (char *)(tb + 1), err)) != FR_OK) {
+        free(tb);
+        return status;
+    }
     retire(st, number);
     __atomic_store_n(&st->tables[number], tb, __ATOMIC_RELEASE);
     return FR_OK;
@@ -240,9 +282,13 @@ fr_status store_catalogue(store *st, fr_error *err) {
 }
 
 /* What a declarer publishes it must be able to remember. */
-static bool take_spare(store *st) {
+static bool take_spare(store *st, uint64_t blank) {
     lock_catalogue();
-    if (!st->spare) st->spare = malloc(sizeof *st->spare);
+    if (!st->spare || st->spare_blank < blank) {
+        free(st->spare);
+        st->spare = malloc(sizeof *st->spare + blank);
+        st->spare_blank = blank;
+    }
     bool taken = st->spare != NULL;
     unlock_catalogue();
     return taken;
@@ -330,7 +376,7 @@ static fr_status publish(store *st, txn *t, declaration *d) {
     plan p;
     uint32_t space = 0;
     uint64_t off = 0;
-    plan_table(st->s, d->capacity, d->sc, &p);
+    plan_table(st->s, d->capacity, d->sc, schema_blank(d->sc), &p);
     if (p.bytes > st->s->g.max_size - st->s->l.data) {
         return txn_fail(t, FR_OOM, "table '%.*s' needs %llu bytes, the segment has room for %llu", (int)d->name.n,
                         d->name.p, (unsigned long long)p.bytes,
@@ -473,28 +519,44 @@ static fr_status check_declaration(const declaration *d, fr_error *err) {
     return err->status = err->text[0] ? FR_SCHEMA : FR_OK;
 }
 
-fr_status table_declare(store *st, span name, uint64_t capacity, const schema *sc, uint64_t now_ms, table **out,
-                        bool *created, fr_error *err) {
-    declaration d = {.name = name, .capacity = capacity, .sc = sc};
+/* The blank that a declaration writes, and room to remember it. */
+static fr_status prepare_declaration(store *st, declaration *d, fr_error *err) {
+    uint64_t blank = schema_blank(d->sc);
+    if (blank) d->blank = calloc(1, blank);
+    if ((blank && !d->blank) || !take_spare(st, blank)) return err->status = FR_NOSPACE;
+    for (uint32_t i = 0; blank && i < d->sc->columns; i++)
+        column_put(&d->sc->column[i], d->blank, &d->sc->column[i].preset);
+    return FR_OK;
+}
+
+static fr_status declare(store *st, declaration *d, uint64_t now_ms, fr_error *err) {
     stripe_set all;
-    *created = false;
-    fr_status status = check_declaration(&d, err);
-    if (status == FR_OK && !take_spare(st)) status = err->status = FR_NOSPACE;
+    fr_status status = FR_OK;
     while (status == FR_OK) {
         store_all_stripes(st, &all);
-        status = store_write(st, now_ms, UINT64_MAX, &all, declare_begin, &d, err);
-        if (status != FR_OK || d.tb) break;
-        if ((status = count_all(st, &d, now_ms, err)) != FR_OK) {
-            abandon(st, &d, now_ms);
+        status = store_write(st, now_ms, UINT64_MAX, &all, declare_begin, d, err);
+        if (status != FR_OK || d->tb) break;
+        if ((status = count_all(st, d, now_ms, err)) != FR_OK) {
+            abandon(st, d, now_ms);
             break;
         }
         store_all_stripes(st, &all);
-        status = store_write(st, now_ms, UINT64_MAX, &all, declare_end, &d, err);
-        if (status != FR_OK || !d.tb) continue;
-        if (d.keys && d.created) return refuse_keys(&d, err);
+        status = store_write(st, now_ms, UINT64_MAX, &all, declare_end, d, err);
+        if (status != FR_OK || !d->tb) continue;
+        if (d->keys && d->created) return refuse_keys(d, err);
         break;
     }
-    if (status == FR_OK) status = store_catalogue(st, err);
+    return status == FR_OK ? store_catalogue(st, err) : status;
+}
+
+fr_status table_declare(store *st, span name, uint64_t capacity, const schema *sc, uint64_t now_ms, table **out,
+                        bool *created, fr_error *err) {
+    declaration d = {.name = name, .capacity = capacity, .sc = sc};
+    *created = false;
+    fr_status status = check_declaration(&d, err);
+    if (status == FR_OK) status = prepare_declaration(st, &d, err);
+    if (status == FR_OK) status = declare(st, &d, now_ms, err);
+    free(d.blank);
     if (status != FR_OK) return status;
     *out = d.tb;
     *created = d.created;

@@ -9,8 +9,10 @@
  *     72   columns:32 | state:32             80  name length; 88.. name, padded to 64
  *     152  birth: catalogue version at creation, so that a successor at the same place is told apart
  *     160  refused: inserts that found the table full (a statistic: a plain word, without a latch)
- *     168.. struct column_disk [columns], then spare[table stripes]: image number that the stripe owns as its
- *          copy-on-write target (journalled, stripe), then the bitmap, then, 16-aligned, the row images
+ *     168.. struct column_disk [columns], then, when a column has a default that is not 0 or empty, the blank: a row
+ *          image without version, name and expiry that says what a new row holds; then spare[table stripes]: image
+ *          number that the stripe owns as its copy-on-write target (journalled, stripe), then the bitmap, then,
+ *          16-aligned, the row images. `bytes` at 4 counts head, columns and blank; they never change.
  * ROW IMAGE (stride bytes, 16-aligned)
  *     0  version     8  meta (KIND_ROW; klen; vlen 0; space)     16 expiry (0 = none)
  *     24 name: 40 bytes inline, or for longer names a slot word (class, offset) of a block that holds the bytes
@@ -23,7 +25,9 @@
  * 2. One changed word is changed in place (version odd, word, version even), and so are the few words of quick_row_update
  *    (quick.h); otherwise the stripe's spare takes the new image, one slot word publishes it and the old image becomes the spare. A spare that this same transaction
  *    has just filled or freed is not free before the commit: then the words travel as records, under an odd seq.
- * 3. A declaration is DECLARING while the ordinary keys under its prefix are counted, then LIVE or gone; a dropped
+ * 3. What is in the blank its columns could hold; a process copies it when it first hears of the table and believes only
+ *    the copy.
+ * 4. A declaration is DECLARING while the ordinary keys under its prefix are counted, then LIVE or gone; a dropped
  *    table keeps its number until its last row has been reclaimed.
  */
 #ifndef FRIDGE_STORE_TABLE_H
@@ -50,12 +54,19 @@ enum column_type {
     COLUMN_TYPE_COUNT
 };
 
+/* A value that fits its column: the bits of a number, or borrowed bytes. */
+typedef struct cell {
+    uint64_t bits;
+    span bytes;
+} cell;
+
 typedef struct column {
     char name[COLUMN_NAME_MAX + 1];
     uint32_t name_n;
     enum column_type type;
     uint32_t size;   /* bytes: of the number, or the longest str/bytes */
     uint32_t offset; /* in the row image */
+    cell preset;     /* what a new row holds; bytes are the declarer's, or the process's copy of the blank */
 } column;
 
 typedef struct schema {
@@ -77,23 +88,28 @@ typedef struct table {
     char name[TABLE_NAME_MAX + 1];
     uint32_t name_n;
     uint64_t capacity, images, stride, rows_off, bitmap_off, spares_off;
+    uint64_t blank_off; /* 0: none */
     uint32_t table_stripes;
     schema schema;
+    char *blank; /* a row image, behind this struct; NULL: all zeros */
 } table;
 
-/* schema_add parses one `name type` pair ("count", "int32"; "note", "str:64"). FR_SCHEMA with particulars: bad name,
- * duplicate, unknown type, size 0 or above 65535, more than 64 columns. */
+/* schema_add parses one `name type` pair ("count", "int32"; "note", "str:64"; with a default "int32=5", "str:64=none": all
+ * behind the '='). A default of text is borrowed from type. FR_SCHEMA with particulars: bad name, duplicate, unknown type,
+ * size 0 or above 65535, a default that the column could not hold, more than 64 columns. */
 fr_status schema_add(schema *sc, span name, span type, fr_error *err);
 /* schema_stride: bytes of a row image; schema_add keeps the columns' offsets up to date. schema_find: -1 when absent.
  */
 uint64_t schema_stride(const schema *sc);
 int schema_find(const schema *sc, span name);
+/* schema_blank: bytes of the blank; 0 when every default is 0 or empty. */
+uint64_t schema_blank(const schema *sc);
 /* schema_name_ok: may a table or column be called so? schema_differs writes what differs into text; false: nothing. */
 bool schema_name_ok(span name);
 bool schema_differs(const schema *have, const schema *want, char *text, size_t room);
 /* schema_shown: a client's bytes in an error text: cut to 40, and nothing that would break a line. */
 const char *schema_shown(span text, char buf[48]);
-/* column_type_text prints a column's type as the schema writes it. */
+/* column_type_text prints a column's type as the schema writes it, without its default. */
 size_t column_type_text(const column *c, char buf[32]);
 
 /* table_declare creates the table, or attaches to one of the same schema and capacity (*created tells). FR_TABLEEXISTS

@@ -1,16 +1,18 @@
 /* cmd_table.c - typed tables: TABLE CREATE, DROP, LIST, INFO, SCAN. Rows themselves answer the hash commands.
  *
- *   TABLE CREATE name CAPACITY n COLUMNS col type [col type ...]   -> OK (the same declaration again: OK)
+ *   TABLE CREATE name CAPACITY n COLUMNS col type[=default] [col type[=default] ...]
+ *                                                                  -> OK (the same declaration again: OK)
  *   TABLE DROP name                                                -> OK
  *   TABLE LIST                                                     -> names
- *   TABLE INFO name    -> map: name, capacity, rows, expires, memory_bytes, refused_inserts, columns [[name, type] ...]
+ *   TABLE INFO name    -> map: name, capacity, rows, expires, memory_bytes, refused_inserts, columns [[name, type[=default]] ...],
+ *                         as TABLE CREATE takes them
  *   TABLE SCAN name cursor [COUNT n] [MATCH pattern]               -> [cursor, [[key, {column: value}] ...]]
  *
  * Tables belong to database 0. Keys of rows are written in full, "table:key", as every other command takes them.
  */
 #include <stdio.h>
 
-#include "store/table.h"
+#include "store/column.h"
 #include "wire/session_state.h"
 
 /* --- declarations ------------------------------------------------------------------------------------------------ */
@@ -73,16 +75,31 @@ static void answer_fact(context *c, const char *name, uint64_t v) {
     reply_int(c->out, (int64_t)v);
 }
 
-static void answer_columns(context *c, const schema *sc) {
+/* A column's type, and its default unless that is 0 or empty. */
+static fr_status answer_type(context *c, const column *col) {
+    char type[32], digits[VALUE_TEXT];
+    value v;
+    size_t n = column_type_text(col, type);
+    c->s->scratch_n = 0;
+    bool kept = scratch_add(c->s, type, n) != SIZE_MAX;
+    if (column_preset(col, &v)) {
+        span text = v.kind == VALUE_BYTES ? (span){v.p, v.n} : value_text(&v, digits);
+        kept = kept && scratch_add(c->s, "=", 1) != SIZE_MAX && scratch_add(c->s, text.p, text.n) != SIZE_MAX;
+    }
+    if (kept) reply_bulk(c->out, (span){c->s->scratch, c->s->scratch_n});
+    return kept ? FR_OK : FR_OOM;
+}
+
+static fr_status answer_columns(context *c, const schema *sc) {
+    fr_status status = FR_OK;
     reply_text(c->out, "columns");
     reply_array(c->out, sc->columns);
-    for (uint32_t i = 0; i < sc->columns; i++) {
-        char type[32];
-        size_t n = column_type_text(&sc->column[i], type);
+    for (uint32_t i = 0; status == FR_OK && i < sc->columns; i++) {
         reply_array(c->out, 2);
         reply_bulk(c->out, (span){sc->column[i].name, sc->column[i].name_n});
-        reply_bulk(c->out, (span){type, n});
+        status = answer_type(c, &sc->column[i]);
     }
+    return status;
 }
 
 fr_status cmd_table_info(context *c) {
@@ -99,8 +116,7 @@ fr_status cmd_table_info(context *c) {
     answer_fact(c, "expires", info.expires);
     answer_fact(c, "memory_bytes", info.memory_bytes);
     answer_fact(c, "refused_inserts", info.refused);
-    answer_columns(c, &tb->schema);
-    return FR_OK;
+    return answer_columns(c, &tb->schema);
 }
 
 /* --- rows -------------------------------------------------------------------------------------------------------- */
@@ -167,9 +183,9 @@ fr_status cmd_table_scan(context *c) {
 
 fr_status cmd_table_help(context *c) {
     static const char *const lines[] = {
-        "CREATE <name> CAPACITY <rows> COLUMNS <column> <type> [<column> <type> ...]",
+        "CREATE <name> CAPACITY <rows> COLUMNS <column> <type>[=<default>] [<column> <type>[=<default>] ...]",
         "    Declare a typed table of a fixed number of rows. Types: int8 .. int64, uint8 .. uint64,",
-        "    float64, bool, str:<bytes>, bytes:<bytes>.",
+        "    float64, bool, str:<bytes>, bytes:<bytes>. A new row holds the defaults: 0 or empty if not given.",
         "DROP <name>",
         "    Drop a table and its rows.",
         "INFO <name>",

@@ -144,6 +144,50 @@ static void a_transaction_sees_its_own_writes_and_rolls_back_to_a_mark(void) {
     close_sound(st);
 }
 
+/* Words that nobody else uses: the counts of spaces that are free. */
+static uint64_t spare_word(const segment *s, unsigned i) { return s->l.counts + (s->g.spaces - 1 - i) * sizeof(space_count); }
+
+/* More records than the write set has without chains, of words of their own. */
+static void crowd(txn *t) {
+    for (unsigned i = 0; t->n <= TXN_INLINE + 8; i++) txn_put(t, t->s->l.data + i * 8, txn_ld(t, t->s->l.data + i * 8));
+}
+
+static fr_status put_over_and_back(store *st, txn *t, void *ctx) {
+    uint64_t a = spare_word(st->s, 0), b = spare_word(st->s, 1);
+    (void)ctx;
+    crowd(t);
+    uint32_t n = t->n;
+    for (uint64_t i = 1; i <= 1000; i++) txn_put_over(t, a, i);
+    CHECK(t->n == n + 1 && txn_ld(t, a) == 1000);
+    uint32_t mark = txn_mark(t);
+    txn_put_over(t, a, 2000); /* what was before the mark stays as it was, */
+    txn_put_over(t, a, 2001);
+    txn_put_over(t, b, 1);
+    txn_put_over(t, b, 2);
+    CHECK(t->n == mark + 2 && txn_ld(t, a) == 2001 && txn_ld(t, b) == 2);
+    txn_rollback(t, mark); /* and is there again */
+    CHECK(t->n == mark && txn_ld(t, a) == 1000 && txn_ld(t, b) == 0);
+    txn_put_over(t, a, 3);
+    txn_put(t, b, 6);
+    txn_put_over(t, b, 7);
+    CHECK(txn_ld(t, a) == 3 && txn_ld(t, b) == 7 && txn_ever(t, b) == 7);
+    txn_put(t, b, 0);
+    txn_put_over(t, b, 8); /* over the 0 only: that the word held 7 is still known */
+    CHECK(txn_ld(t, b) == 8 && txn_ever(t, b) == 15);
+    txn_put_over(t, a, 0);
+    txn_put(t, b, 0);
+    return FR_OK;
+}
+
+static void a_word_put_over_is_one_record_and_rolls_back(void) {
+    store *st = big_store();
+    stripe_set all;
+    store_all_stripes(st, &all);
+    CHECK_STATUS(store_write(st, NOW, UINT64_MAX, &all, put_over_and_back, NULL, &last_error), FR_OK);
+    CHECK(ld8(SEG_AT(st->s, spare_word(st->s, 0), uint64_t)) == 0 && ld8(SEG_AT(st->s, spare_word(st->s, 1), uint64_t)) == 0);
+    close_sound(st);
+}
+
 static fr_status many(store *st, txn *t, void *ctx) {
     char name[24];
     for (int i = 0; i < *(int *)ctx; i++) {
@@ -268,6 +312,7 @@ int main(void) {
     RUN(several_keys_change_at_one_instant);
     RUN(one_key_changes_many_times_at_one_instant);
     RUN(a_transaction_sees_its_own_writes_and_rolls_back_to_a_mark);
+    RUN(a_word_put_over_is_one_record_and_rolls_back);
     RUN(thousands_of_records_spill_and_commit_at_once);
     RUN(spilled_records_are_guarded_by_the_page_pool);
     RUN(latches_of_the_living_and_of_the_dead);

@@ -37,7 +37,7 @@ FLAGS = [
     '-DFRIDGE_FLAGS=""',
 ]
 INCLUDES = [f"-I{ROOT / folder}" for folder in ("csrc", "tests/c", "tests/crash")]
-STORES = re.compile(r"\b(st8|cas4|cas16|fill|touch1|txn_put|txn_put_kind|txn_put_slow)\(")
+STORES = re.compile(r"\b(st8|cas4|cas16|fill|touch1|txn_put|txn_put_kind|txn_put_over|txn_put_slow)\(")
 DAMAGE = "->damaged"  # the mark that a journal cannot be: no death leaves one, the fuzzer of segment files does
 
 

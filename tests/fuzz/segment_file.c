@@ -122,7 +122,7 @@ static unsigned image_count;
 static const char populate[] =
     "ACQUIRE lock t0; ACQUIRE lock t1 QUEUE; ACQUIRE lock t2 QUEUE OWNED; ACQUIRE sem t1 SHARED 3 OWNED; ACQUIRE sem t2 SHARED 3; "
     "ACQUIRE sem t3 LIMIT 3 QUEUE; ACQUIRE sem t4 SHARED 3 QUEUE LEASE 50; PUBLISH vars {a:1}; WAITERS; "
-    "DECLARE tab 8 count int32 reset int64 note str:8; DECLARE one 32 n int64; DECLARE gone 4 x float64;"
+    "DECLARE tab 8 count int32=7 reset int64 note str:8=none; DECLARE one 32 n int64; DECLARE gone 4 x float64;"
     "SET s1 v; SET s2 v*30; SET s3 v*60; SET s4 v*120; SET s5 v*200; SET run r*900;"
     "SET i1 5; SET i2 77 PXAT 99999; SET e1 x PXAT 10500; SET e2 5 PXAT 10500; SET e3 v*90 PXAT 99999;"
     "HSET h1 f v g 5 h w*30; HSET h2 f 123456789012 g w; EXPIRE h2 99999;"
@@ -233,8 +233,8 @@ static const char *const commands[] = {
     "HINCRBY %s count 3", "HINCRBYFLOAT %s n 0.5", "HSTRLEN %s f", "HSCAN %s 0", "HSCAN %s 777 COUNT 100",
     "HRANDFIELD %s 5 WITHVALUES", "HRANDFIELD %s -7", "HCAS %s f v w", "DBSIZE", "FLUSHDB", "FLUSHALL", "SWAPDB 0 1",
     "TABLE LIST", "TABLE INFO tab", "TABLE SCAN tab 0 COUNT 100", "TABLE SCAN one 77",
-    "TABLE CREATE made CAPACITY 4 COLUMNS a int8 b str:4",
-    "TABLE CREATE tab CAPACITY 8 COLUMNS count int32 reset int64 note str:8", "TABLE DROP tab", "TABLE DROP one",
+    "TABLE CREATE made CAPACITY 4 COLUMNS a int8=-5 b str:4=abcd",
+    "TABLE CREATE tab CAPACITY 8 COLUMNS count int32=7 reset int64 note str:8=none", "TABLE DROP tab", "TABLE DROP one",
     "SELECT 1", "SELECT 2", "SELECT 0", "MULTI", "EXEC", "DISCARD", "WATCH %s", "INFO", "HGET %s ext",
     "GETRANGE %s 1000 1299", "TOUCH %s", "LOCK ACQUIRE %s t0", "LOCK ACQUIRE %s new PX 100", "LOCK RELEASE %s t0",
     "LOCK RELEASE %s t1", "LOCK FORCE %s", "LOCK INFO %s", "LOCK LIST",
