@@ -5,9 +5,9 @@
  * lock of a client that knows only SET NX: it is respected, waited for, and queued behind.
  *
  * Hand-over: whoever releases grants the lock to the first waiters that are compatible and alive, in the same transaction, so
- * nobody who came later gets in between, and wakes those and no others of the line. A holder that dies, or whose lease runs
- * out, and a first waiter that dies, is dropped by whoever looks next; waiters look every few milliseconds (waiting.h), since
- * nobody runs code for the dead.
+ * nobody who came later gets in between, and wakes those, who is now the first in line, and no others of it. A holder that
+ * dies, or whose lease runs out, and a first waiter that dies, is dropped by whoever looks next; waiters look every few
+ * milliseconds (waiting.h), since nobody runs code for the dead.
  *
  * Invariants
  * 1. Two exclusive holders, or more shared ones than the limit, never exist at one instant; a live process's grant without a
