@@ -11,10 +11,12 @@
  *
  * Invariants
  * 1. Two exclusive holders, or more shared ones than the limit, never exist at one instant; a live process's grant without a
- *    lease ends only by lock_release with its token, by lock_force, or by DEL, SET and the like.
+ *    lease ends only by lock_release with its token, by lock_force, or by DEL, SET, RENAME and the like.
  * 2. Fencing tokens of a name only rise: they are versions of its stripe.
  * 3. Of two live waiters the one that came first is granted first, as long as the key is not deleted or overwritten.
- * 4. Ending a grant or leaving the line succeeds in a full segment.
+ * 4. A grant belongs to the name under which it was acquired, never to two: RENAME, MOVE and COPY make a plain string of the
+ *    token, with what is left of the lease.
+ * 5. Ending a grant or leaving the line succeeds in a full segment.
  *
  * Leaves out: sleeping (waiting.h), tokens (the doors make them).
  */
