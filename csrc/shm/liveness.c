@@ -259,15 +259,16 @@ static void write_proc(proc *to, const proc *from) {
     for (size_t i = 1; i < FR_COUNTOF(words); i++) st8(&at[i], words[i]);
 }
 
-/* Makes the slot's previous life harmless. The beacon byte is ours; a recoverer may be at work. */
-static bool clean_slot(segment *s, uint32_t slot) {
+/* Makes the slot's previous life harmless. The beacon byte is ours; a recoverer may be at work. *held is to be released when
+ * the slot has its new generation: a recoverer that saw the old one would give the slot up once more, under its new owner. */
+static bool clean_slot(segment *s, uint32_t slot, pin *held) {
     proc *p = segment_proc(s, slot);
-    if (STATE_KIND(ld8(&p->state)) == STATE_FREE) return true;
-    pin held;
-    if (!pin_recovery(s, slot, clock_boot_ms() + CLEAN_WAIT_MS, &held)) return false;
-    fr_status status = recover_held(s, slot, STATE_GEN(ld8(&p->state)));
-    pin_release(&held);
-    return status == FR_OK;
+    *held = (pin){NULL, -1, 0};
+    if (STATE_KIND(ld8(&p->state)) == STATE_FREE) return true; /* whoever saw it so leaves it alone */
+    if (!pin_recovery(s, slot, clock_boot_ms() + CLEAN_WAIT_MS, held)) return false;
+    if (recover_held(s, slot, STATE_GEN(ld8(&p->state))) == FR_OK) return true;
+    pin_release(held);
+    return false;
 }
 
 /* What was counted before registration goes into the row; then the row is what is counted in. */
@@ -281,15 +282,16 @@ static void adopt_stats(segment *s, uint32_t slot) {
     __atomic_store_n(&s->stats, row, __ATOMIC_RELEASE);
 }
 
-/* The slot is ours and clean. Its row of statistics may still be the previous owner's: it is folded as soon as there is
- * an identity to take a latch with, and if that fails we go on counting in it. */
-static void occupy(segment *s, uint32_t slot) {
+/* The slot is ours and clean; held keeps recoverers away until it says so. Its row of statistics may still be the previous
+ * owner's: it is folded as soon as there is an identity to take a latch with, and if that fails we go on counting in it. */
+static void occupy(segment *s, uint32_t slot, pin *held) {
     proc *p = segment_proc(s, slot), self = describe_self(s);
     uint32_t gen = (STATE_GEN(ld8(&p->state)) + 1) & ((UINT32_C(1) << LATCH_GEN_BITS) - 1);
     if (gen == 0) gen = 1;
     st8(&p->state, STATE_MAKE(gen, STATE_REGISTERING));
     write_proc(p, &self);
     st8(&p->state, STATE_MAKE(gen, STATE_ATTACHED));
+    pin_release(held);
     s->me->slot = slot;
     __atomic_store_n(&s->me->word, LATCH_WORD(slot, gen), __ATOMIC_RELEASE);
     txn_fold_stats(s, slot);
@@ -328,14 +330,15 @@ static void drop_beacon(segment *s) {
 }
 
 static fr_status register_file(segment *s, fr_error *err) {
+    pin held;
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
         if (!vacate(s, slot)) continue;
         if (!take_beacon(s, slot)) {
             if (errno == EAGAIN) continue; /* another registrant was quicker */
             return segment_fail(err, FR_SYSTEM, "%s: cannot lock a process slot: %s", s->priv->lock_path, strerror(errno));
         }
-        if (vacated(ld8(&segment_proc(s, slot)->state)) && clean_slot(s, slot)) {
-            occupy(s, slot);
+        if (vacated(ld8(&segment_proc(s, slot)->state)) && clean_slot(s, slot, &held)) {
+            occupy(s, slot, &held);
             return FR_OK;
         }
         drop_beacon(s);
@@ -344,12 +347,13 @@ static fr_status register_file(segment *s, fr_error *err) {
 }
 
 static fr_status register_anonymous(segment *s, fr_error *err) {
+    pin held;
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
         bool used = STATE_KIND(ld8(&segment_proc(s, slot)->state)) != STATE_FREE;
         if (used && !s->priv->dead[slot]) continue;
-        if (!clean_slot(s, slot)) continue;
+        if (!clean_slot(s, slot, &held)) continue;
         s->priv->dead[slot] = 0;
-        occupy(s, slot);
+        occupy(s, slot, &held);
         return FR_OK;
     }
     return segment_fail(err, FR_NOSLOT, "all %u process slots are taken", s->g.slots - 1);

@@ -1191,6 +1191,65 @@ static void a_registrant_makes_nobody_alive(void) {
     segment_close(watcher);
 }
 
+/* A recoverer stands still before it gives slot 1 up, until the parent says go. */
+static segment *recoverer;
+static void pause_before_the_state(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)n;
+    if (kind != ACCESS_ST8 || addr != &segment_proc(recoverer, 1)->state) return;
+    fr_hook = NULL;
+    step(out);
+    await(in);
+}
+static void recover_and_pause(void) {
+    recoverer = opened(&attaching);
+    CHECK_STATUS(segment_register(recoverer, &err), FR_OK);
+    fr_hook = pause_before_the_state;
+    segment_reap(recoverer);
+    fr_hook = NULL;
+}
+
+static segment *registrant;
+static child beside;
+static bool stands;
+static int start_at;
+
+/* At one store of a registration that is not over, somebody else begins to recover the slot's last owner. */
+static void start_a_recoverer(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)addr, (void)n;
+    if (kind != ACCESS_ST8 || registrant->me->word || ++stores != start_at) return;
+    fr_hook = NULL;
+    beside = spawn(recover_and_pause);
+    stands = await(beside.from); /* or it has ended */
+}
+
+/* What the recoverer saw may be out of date when it goes on: it must not give up the slot of its new owner. */
+static void a_late_recoverer_leaves_the_slots_new_owner(void) {
+    for (start_at = 1;; start_at++) {
+        fresh();
+        watcher = opened(&creating);
+        child c = spawn(take_latch_and_wait);
+        await(c.from);
+        killed(&c);
+        registrant = opened(&attaching);
+        stores = 0;
+        beside.pid = 0;
+        fr_hook = start_a_recoverer;
+        CHECK_STATUS(segment_register(registrant, &err), FR_OK);
+        fr_hook = NULL;
+        bool started = beside.pid != 0;
+        if (started) {
+            if (stands) step(beside.to);
+            ended_well(&beside);
+        }
+        uint32_t slot = registrant->me->slot, gen = LATCH_GEN(registrant->me->word);
+        CHECK(segment_alive(watcher, slot, gen) && kind_in(watcher, slot) == STATE_ATTACHED && gen_in(watcher, slot) == gen);
+        segment_close(registrant);
+        segment_close(watcher);
+        if (!started) break;
+    }
+    CHECK(start_at > 10);
+}
+
 /* Kills the second process at every store it makes after a first one died holding latches; then everything heals. */
 static int enumerate_deaths(void (*run)(void)) {
     for (kill_at = 1;; kill_at++) {
@@ -1388,6 +1447,7 @@ int main(void) {
     RUN(slots_run_out_with_an_error);
     RUN(death_anywhere_in_registration_heals);
     RUN(death_anywhere_in_recovery_heals);
+    RUN(a_late_recoverer_leaves_the_slots_new_owner);
     RUN(registrants_and_deaths_at_once);
     RUN(closing_folds_later);
     RUN(destroying_is_refused_while_somebody_is_attached);
