@@ -11,7 +11,8 @@
  * who stands before it, at least every LINE_MS: the lock of a holder that dies together with the first n of its line is taken
  * over within HEAD_MS times 2 to the n, by whoever is left. Who becomes the first is woken for it (lock.c), because it may have
  * slept for longer, and the holder may be dead already: 8 % more processor time a hand-over. Such a look is a read and one or
- * two probes, about 2 us: at most 0.1 % of a processor for a whole line.
+ * two probes, about 2 us: at most 0.1 % of a processor for a whole line. Whoever is killed between a grant and
+ * the wake-up for it delays the one that it has let in until that looks by itself, LINE_MS at most.
  */
 #ifndef FRIDGE_STORE_WAITING_H
 #define FRIDGE_STORE_WAITING_H

@@ -53,7 +53,8 @@ class Operation:
 
     def __str__(self) -> str:
         until = "?" if self.maybe else str(self.returned)
-        return f"[{self.called}, {until}] {self.client} {self.kind} {self.value} ({self.expected}, {self.number}) -> {self.result}"
+        arguments = f"{self.value} ({self.expected}, {self.number}, {self.life})"
+        return f"[{self.called}, {until}] {self.client} {self.kind} {arguments} -> {self.result}"
 
 
 @dataclass(frozen=True)

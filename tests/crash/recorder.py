@@ -316,7 +316,9 @@ class Sum:
     def check(self, name: str, history: list[Operation], model: Model[S], uncalled: Sequence[Operation] = ()) -> None:
         """Check what happened to a key: what clients did, and what nobody called, which is not counted."""
         if not linearizable([*history, *uncalled], model):
-            lines = "\n".join(map(str, shortest_prefix([*history, *uncalled], model)))
+            everything = sorted([*history, *uncalled], key=lambda o: o.called)
+            until = shortest_prefix(everything, model)
+            lines = "\n".join(map(str, until)) + "\nall of it:\n" + "\n".join(map(str, everything))
             pytest.fail(f"{name} is not linearizable:\n{lines}")
         self.histories += 1
         self.operations += len(history)
