@@ -284,12 +284,12 @@ static void adopt_stats(segment *s, uint32_t slot) {
 
 /* The slot is ours and clean; held keeps recoverers away until it says so. Its row of statistics may still be the previous
  * owner's: it is folded as soon as there is an identity to take a latch with, and if that fails we go on counting in it. */
-static void occupy(segment *s, uint32_t slot, pin *held) {
-    proc *p = segment_proc(s, slot), self = describe_self(s);
+static void occupy(segment *s, uint32_t slot, const proc *self, pin *held) {
+    proc *p = segment_proc(s, slot);
     uint32_t gen = (STATE_GEN(ld8(&p->state)) + 1) & ((UINT32_C(1) << LATCH_GEN_BITS) - 1);
     if (gen == 0) gen = 1;
     st8(&p->state, STATE_MAKE(gen, STATE_REGISTERING));
-    write_proc(p, &self);
+    write_proc(p, self);
     st8(&p->state, STATE_MAKE(gen, STATE_ATTACHED));
     pin_release(held);
     s->me->slot = slot;
@@ -331,6 +331,7 @@ static void drop_beacon(segment *s) {
 
 static fr_status register_file(segment *s, fr_error *err) {
     pin held;
+    proc self = describe_self(s);
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
         if (!vacate(s, slot)) continue;
         if (!take_beacon(s, slot)) {
@@ -338,7 +339,7 @@ static fr_status register_file(segment *s, fr_error *err) {
             return segment_fail(err, FR_SYSTEM, "%s: cannot lock a process slot: %s", s->priv->lock_path, strerror(errno));
         }
         if (vacated(ld8(&segment_proc(s, slot)->state)) && clean_slot(s, slot, &held)) {
-            occupy(s, slot, &held);
+            occupy(s, slot, &self, &held);
             return FR_OK;
         }
         drop_beacon(s);
@@ -348,12 +349,13 @@ static fr_status register_file(segment *s, fr_error *err) {
 
 static fr_status register_anonymous(segment *s, fr_error *err) {
     pin held;
+    proc self = describe_self(s);
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
         bool used = STATE_KIND(ld8(&segment_proc(s, slot)->state)) != STATE_FREE;
         if (used && !s->priv->dead[slot]) continue;
         if (!clean_slot(s, slot, &held)) continue;
         s->priv->dead[slot] = 0;
-        occupy(s, slot, &held);
+        occupy(s, slot, &self, &held);
         return FR_OK;
     }
     return segment_fail(err, FR_NOSLOT, "all %u process slots are taken", s->g.slots - 1);
