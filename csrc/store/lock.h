@@ -16,7 +16,8 @@
  * 3. Of two live waiters the one that came first is granted first, as long as the key is not deleted or overwritten.
  * 4. A grant belongs to the name under which it was acquired, never to two: RENAME, MOVE and COPY make a plain string of the
  *    token, with what is left of the lease.
- * 5. Ending a grant or leaving the line succeeds in a full segment.
+ * 5. A lease counts from the clock of whoever grants it, as that was when its transaction began: before it waited for a latch.
+ * 6. Ending a grant or leaving the line succeeds in a full segment.
  *
  * Leaves out: sleeping (waiting.h), tokens (the doors make them).
  */

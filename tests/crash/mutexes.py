@@ -11,7 +11,7 @@ may come before the acquire that it belongs to, or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from .linearizable import NEVER, Model, Operation
@@ -113,9 +113,13 @@ def death(life: int, before: int, after: int, who: str = "") -> Operation:
     return Operation(before, after, "death", life=life, client=who)
 
 
-def lapse(acquired: Operation, lease_ms: int) -> Operation:
-    """The end of a lease that was asked for by an acquire."""
-    return Operation(acquired.called + lease_ms * 1_000_000 - CLOCK_NS, NEVER, "lapse", acquired.value, client=acquired.client)
+def lapse(acquired: Operation, lease_ms: int, others: Iterable[Operation] = ()) -> Operation:
+    """The end of a lease that was asked for by an acquire.
+
+    Who waits in line is let in by another, whose clock counts: as it was when that call began.
+    """
+    since = min([acquired.called, *(o.called for o in others if o.called < acquired.returned and o.returned > acquired.called)])
+    return Operation(since + lease_ms * 1_000_000 - CLOCK_NS, NEVER, "lapse", acquired.value, client=acquired.client)
 
 
 def early(acquired: Operation) -> Operation:

@@ -86,6 +86,10 @@ def test_checker_lets_leases_end() -> None:
     held = acquire(1_000_000, 2_000_000, 7, 2)
     assert explained(held, lapse(held, 10), acquire(11_500_000, 12_000_000, 8, 4), release(13_000_000, 14_000_000, 7, done=False))
     assert explained(held, lapse(held, 10), release(13_000_000, 14_000_000, 7))
+    waited, before = acquire(3_000_000, 4_000_000, 7, 4), (acquire(0, 1, 6, 2), release(100, 3_500_000, 6))
+    late = release(9_000_000, 9_100_000, 7, done=False)
+    assert explained(*before, waited, lapse(waited, 10, before), late)  # by the clock of who let it in
+    assert not explained(*before, waited, lapse(waited, 10), late)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +362,7 @@ def uncalled(recorded: list[Operation], players: list[Player]) -> list[Operation
         by = [e for e in enders if e.called < o.returned and o.called < e.returned and (e.kind == "clear" or e.value == o.value)]
         lost = ends + len(by) if o.life else 0
         found += [early(o)] * lost
-        found += [lapse(o, o.expected)] * ((1 + lost) * ends)
+        found += [lapse(o, o.expected, recorded)] * ((1 + lost) * ends)
     return found
 
 
