@@ -48,7 +48,6 @@ const char *fridge_build(void) {
 }
 
 uint64_t fridge_boot_ms(void) { return clock_boot_ms(); }
-uint64_t fridge_wall_ms(void) { return clock_wall_ms(); }
 
 /* --- statuses ------------------------------------------------------------------------------------------------------- */
 

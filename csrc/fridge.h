@@ -26,9 +26,8 @@ typedef struct store store;
 FRIDGE_API const char *fridge_version(void);
 /* The compiler and the flags that matter to a measurement, in one line. */
 FRIDGE_API const char *fridge_build(void);
-/* Milliseconds of the clock that expiry is kept in, and of the wall clock. */
+/* Milliseconds of the clock that expiry is kept in. */
 FRIDGE_API uint64_t fridge_boot_ms(void);
-FRIDGE_API uint64_t fridge_wall_ms(void);
 
 /* --- statuses: the rows of status.def ------------------------------------------------------------------------------ */
 

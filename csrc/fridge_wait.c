@@ -196,9 +196,11 @@ static bool find_process(segment *s, uint32_t slot, uint32_t gen, process_info *
     return segment_process(s, slot, p) == slot && p->gen == gen;
 }
 
-static void describe(segment *s, const owner *o, bool waiting, fridge_owner *out) {
+static void describe(store *st, const owner *o, bool waiting, fridge_owner *out) {
+    segment *s = st->s;
     process_info p;
-    *out = (fridge_owner){.fence = o->number, .since_ms = o->since_ms, .slot = LATCH_SLOT(o->identity),
+    *out = (fridge_owner){.fence = o->number, .since_ms = o->since_ms,
+                          .since_wall_ms = o->since_ms ? keyspace_to_wall(st, o->since_ms) : 0, .slot = LATCH_SLOT(o->identity),
                           .gen = LATCH_GEN(o->identity), .alive = owner_alive(s, o->identity), .shared = o->shared,
                           .waiting = waiting, .token_n = o->token_n};
     memcpy(out->token, o->token, o->token_n);
@@ -219,7 +221,7 @@ int fridge_lock_owners(store *st, uint32_t db, const char *name, size_t n, fridg
     if (status == FR_OK && c.flag) *found_n = c.o.holders + c.o.waiters;
     *left_ms = left(c.expiry);
     *limit = c.o.limit;
-    for (size_t i = 0; i < *found_n && i < cap; i++) describe(st->s, &c.o.entry[i], i >= c.o.holders, &out[i]);
+    for (size_t i = 0; i < *found_n && i < cap; i++) describe(st, &c.o.entry[i], i >= c.o.holders, &out[i]);
     return leave(status, &e, err);
 }
 
@@ -240,6 +242,6 @@ int fridge_var_publisher(store *st, uint32_t db, const char *name, size_t n, fri
     call c = {.run = do_publisher};
     fr_status status = on_key(st, db, (span){name, n}, false, &c, &e);
     *known = status == FR_OK && c.flag;
-    if (*known) describe(st->s, &c.o.entry[0], false, out);
+    if (*known) describe(st, &c.o.entry[0], false, out);
     return leave(status, &e, err);
 }

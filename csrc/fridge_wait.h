@@ -77,6 +77,7 @@ FRIDGE_API int fridge_lock_lease(store *st, uint32_t db, const char *name, size_
 typedef struct fridge_owner {
     uint64_t fence;      /* 0 for waiters, and for holders that are clients of a server */
     uint64_t since_ms;   /* boot clock; 0: not known */
+    uint64_t since_wall_ms; /* the same by the segment's offset: the same from every door and at every look */
     uint64_t pid;        /* in its own PID namespace; 0: a client of a server */
     uint32_t slot, gen;
     int alive, self, shared, waiting;

@@ -264,10 +264,10 @@ class Line:
         """Return who has a grant (the dead left out), or who waits, in order."""
         from fridge.holder import Holder, moment
 
-        found, wall, boot = [], lib.fridge_wall_ms(), lib.fridge_boot_ms()
+        found = []
         for o in self._owners():
             if bool(o.waiting) == waiting and o.alive:
-                since = moment((wall - (boot - o.since_ms)) / 1000) if o.since_ms else None
+                since = moment(o.since_wall_ms / 1000) if o.since_wall_ms else None
                 found.append(Holder(int(o.pid) or None, text(o.host), text(o.name), since, int(o.fence), True, _token(o)))
         return found
 

@@ -49,6 +49,7 @@ def test_acquire_and_release(f: fridge.Store) -> None:
     assert holder.host == os.uname().nodename[:32]
     assert holder.since is not None
     assert abs(datetime.now(timezone.utc) - holder.since) < timedelta(seconds=5)
+    assert {lock.holder() for _ in range(1000)} == {holder}
     assert lock.release() is None  # type: ignore[func-returns-value]
     assert (lock.locked(), lock.owned(), f.exists("jobs")) == (False, False, 0)
 

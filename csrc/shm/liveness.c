@@ -272,12 +272,12 @@ static void adopt_stats(segment *s, uint32_t slot) {
 }
 
 /* The slot's new life begins. */
-static void occupy(segment *s, uint32_t slot) {
-    proc *p = segment_proc(s, slot), self = describe_self(s);
+static void occupy(segment *s, uint32_t slot, const proc *self) {
+    proc *p = segment_proc(s, slot);
     uint32_t gen = (STATE_GEN(ld8(&p->state)) + 1) & ((UINT32_C(1) << LATCH_GEN_BITS) - 1);
     if (gen == 0) gen = 1;
     st8(&p->state, STATE_MAKE(gen, STATE_REGISTERING));
-    write_proc(p, &self);
+    write_proc(p, self);
     st8(&p->state, STATE_MAKE(gen, STATE_ATTACHED));
     s->me->slot = slot;
     __atomic_store_n(&s->me->word, LATCH_WORD(slot, gen), __ATOMIC_RELEASE);
@@ -289,9 +289,10 @@ static void occupy(segment *s, uint32_t slot) {
  * fails we go on counting in it. */
 static bool claim(segment *s, uint32_t slot) {
     pin held;
+    proc self = describe_self(s); /* four system calls: before others have to wait for us */
     if (!pin_recovery(s, slot, clock_boot_ms() + CLEAN_WAIT_MS, &held)) return false;
     bool vacant = vacated(ld8(&segment_proc(s, slot)->state));
-    if (vacant) occupy(s, slot);
+    if (vacant) occupy(s, slot, &self);
     pin_release(&held);
     if (!vacant) return false;
     txn_fold_stats(s, slot);

@@ -11,11 +11,13 @@ typedef struct lock {
     owners o;
     uint64_t expiry; /* the first holder's lease, as the key's expiry */
     bool changed;
+    bool promoted;    /* another is the first in line now */
     uint32_t granted; /* owner_bits of those who got it now */
 } lock;
 
 static void drop(lock *l, uint32_t i) {
     uint32_t n = l->o.holders + l->o.waiters;
+    l->promoted |= i == l->o.holders;
     if (i < l->o.holders) l->o.holders--;
     else l->o.waiters--;
     memmove(&l->o.entry[i], &l->o.entry[i + 1], (n - i - 1) * sizeof(owner));
@@ -73,7 +75,7 @@ static void drop_dead_holders(txn *t, lock *l) {
  * string that is too long to be queued behind. */
 static fr_status load(store *st, txn *t, const key *k, lock *l, bool *kept) {
     l->o = (owners){.limit = 1, .role = ROLE_LOCK};
-    l->changed = false;
+    l->changed = l->promoted = false;
     l->granted = 0;
     l->expiry = NO_EXPIRY;
     *kept = true;
@@ -98,13 +100,20 @@ static fr_status load(store *st, txn *t, const key *k, lock *l, bool *kept) {
     return FR_OK;
 }
 
+/* The bits of those for whom the change means something: who got it, and who is the first in line now. That one has slept as
+ * long as those do who need not look after the holder, and must do so from now on: the new holder may be dead already. */
+static uint32_t concerned(const lock *l) {
+    const owner *first = &l->o.entry[l->o.holders];
+    return WAIT_OTHERS | l->granted | (l->promoted ? owner_bit((span){first->token, first->token_n}) : 0);
+}
+
 static fr_status save(store *st, txn *t, const key *k, lock *l) {
     if (!l->changed) return FR_OK;
     if (l->o.holders == 0) return l->f.exists || l->f.dead ? key_unlink(st, t, k, &l->f) : FR_OK;
     uint64_t slot;
     span value = {l->o.entry[0].token, l->o.entry[0].token_n};
     fr_status status = owners_write(t, k, value, &l->o, l->expiry, &slot);
-    if (l->o.waiters) txn_wake_some(t, WAIT_OTHERS | l->granted);
+    if (l->o.waiters) txn_wake_some(t, concerned(l));
     return status == FR_OK ? key_put(st, t, k, &l->f, slot, l->expiry) : status;
 }
 
@@ -136,7 +145,7 @@ static void grant_first(txn *t, const key *k, lock *l) {
     l->granted |= owner_bit((span){e->token, e->token_n});
     l->o.holders++;
     l->o.waiters--;
-    l->changed = true;
+    l->changed = l->promoted = true;
     stat_add(t->s, STAT_lock_grants, 1);
 }
 

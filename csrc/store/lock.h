@@ -5,16 +5,19 @@
  * lock of a client that knows only SET NX: it is respected, waited for, and queued behind.
  *
  * Hand-over: whoever releases grants the lock to the first waiters that are compatible and alive, in the same transaction, so
- * nobody who came later gets in between, and wakes those and no others of the line. A holder that dies, or whose lease runs
- * out, and a first waiter that dies, is dropped by whoever looks next; waiters look every few milliseconds (waiting.h), since
- * nobody runs code for the dead.
+ * nobody who came later gets in between, and wakes those, who is now the first in line, and no others of it. A holder that
+ * dies, or whose lease runs out, and a first waiter that dies, is dropped by whoever looks next; waiters look every few
+ * milliseconds (waiting.h), since nobody runs code for the dead.
  *
  * Invariants
  * 1. Two exclusive holders, or more shared ones than the limit, never exist at one instant; a live process's grant without a
- *    lease ends only by lock_release with its token, by lock_force, or by DEL, SET and the like.
+ *    lease ends only by lock_release with its token, by lock_force, or by DEL, SET, RENAME and the like.
  * 2. Fencing tokens of a name only rise: they are versions of its stripe.
  * 3. Of two live waiters the one that came first is granted first, as long as the key is not deleted or overwritten.
- * 4. Ending a grant or leaving the line succeeds in a full segment.
+ * 4. A grant belongs to the name under which it was acquired, never to two: RENAME, MOVE and COPY make a plain string of the
+ *    token, with what is left of the lease.
+ * 5. A lease counts from the clock of whoever grants it, as that was when its transaction began: before it waited for a latch.
+ * 6. Ending a grant or leaving the line succeeds in a full segment.
  *
  * Leaves out: sleeping (waiting.h), tokens (the doors make them).
  */

@@ -144,8 +144,11 @@ fr_status key_watch(store *st, uint32_t db, span name, uint64_t version, span me
     return watch(st, db, name, version, &members, deadline_ms, now, died, how, err);
 }
 
-/* How soon a waiter looks by itself: the first in line takes over from a dead holder. */
-static uint64_t look_ms(const lock_state *at) { return at->outcome == LOCK_QUEUED && at->ahead ? LINE_MS : HEAD_MS; }
+/* How soon a waiter looks by itself: the first in line takes over from a dead holder, the others from one another. */
+static uint64_t look_ms(const lock_state *at) {
+    uint32_t ahead = at->outcome == LOCK_QUEUED ? at->ahead : 0;
+    return ahead < 4 && HEAD_MS << ahead < LINE_MS ? HEAD_MS << ahead : LINE_MS;
+}
 
 /* One sleep in line; *again: worth asking. */
 static fr_status doze(store *st, call *c, uint64_t deadline_ms, bool *again, enum wait_result *how, fr_error *err) {

@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "shm/latch.h"
@@ -144,6 +145,75 @@ static void deaths_are_noticed(void) {
     close_sound(st);
 }
 
+/* --- who takes over ------------------------------------------------------------------------------------------------------- */
+
+static void *last_in_line(void *arg) {
+    uint64_t *took = arg;
+    while (wait_for("last", 60000).outcome != LOCK_GRANTED) {
+    }
+    *took = clock_boot_ms();
+    return NULL;
+}
+
+static fr_status do_leave(store *s, txn *t, op *o) { return lock_leave(s, t, &o->k, o->value, &o->flag); }
+static void leave(const char *token) {
+    op o = {.run = do_leave, .name = "lock", .value = text_of(token)};
+    stripe_set all;
+    fr_error err;
+    store_all_stripes(st, &all);
+    CHECK_STATUS(store_write(st, clock_boot_ms(), UINT64_MAX, &all, run_op, &o, &err), FR_OK);
+}
+
+static fr_status do_count(store *s, txn *t, op *o) {
+    static owners all;
+    uint64_t expiry;
+    fr_status status = lock_facts(s, t, &o->k, &o->flag, &all, &expiry);
+    o->size = all.holders + all.waiters;
+    return status;
+}
+static uint64_t in_line(void) {
+    op o = {.run = do_count, .name = "lock"};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return o.size;
+}
+
+/* Milliseconds from a holder's death until the last in line has the lock. The others, who do not look (they are nobody's
+ * threads), leave before the death or die in it. */
+static uint64_t until_the_last_has_it(unsigned n, bool others_leave) {
+    static const char *const others[] = {"b", "c", "d", "e"};
+    pthread_t thread;
+    uint64_t took;
+    fresh();
+    segment_become(st->s, 2, 1);
+    ask("a", false);
+    if (others_leave) segment_become(st->s, 1, 1);
+    for (unsigned i = 0; i < n; i++) ask(others[i], true);
+    segment_become(st->s, 1, 1);
+    pthread_create(&thread, NULL, last_in_line, &took);
+    while (in_line() < n + 2) usleep(100);
+    usleep(2000); /* it sleeps */
+    for (unsigned i = 0; i < n && others_leave; i++) leave(others[i]);
+    uint64_t died = clock_boot_ms();
+    segment_set_dead(st->s, 2, true);
+    pthread_join(thread, NULL);
+    CHECK(end("last"));
+    close_sound(st);
+    return took - died;
+}
+
+#define TRIALS 9
+static int by_size(const void *a, const void *b) { return *(const uint64_t *)a < *(const uint64_t *)b ? -1 : 1; }
+static uint64_t median_until_the_last_has_it(unsigned n, bool others_leave) {
+    uint64_t took[TRIALS];
+    for (unsigned i = 0; i < TRIALS; i++) took[i] = until_the_last_has_it(n, others_leave);
+    qsort(took, TRIALS, sizeof *took, by_size);
+    return took[TRIALS / 2];
+}
+
+static void who_becomes_the_first_looks_at_once(void) { CHECK(median_until_the_last_has_it(4, true) < LINE_MS / 2); }
+static void the_second_takes_over_when_the_first_dies_too(void) { CHECK(median_until_the_last_has_it(1, false) < LINE_MS / 2); }
+static void a_whole_line_that_dies_is_passed_over(void) { CHECK(median_until_the_last_has_it(4, false) < 2 * LINE_MS); }
+
 static void a_stopped_writer_is_waited_for_to_the_deadline(void) {
     fresh();
     fr_error err;
@@ -198,6 +268,9 @@ int main(void) {
     RUN(signals_interrupt);
     RUN(who_was_refused_by_a_long_string_is_told_so_at_the_deadline_only);
     RUN(deaths_are_noticed);
+    RUN(who_becomes_the_first_looks_at_once);
+    RUN(the_second_takes_over_when_the_first_dies_too);
+    RUN(a_whole_line_that_dies_is_passed_over);
     RUN(a_stopped_writer_is_waited_for_to_the_deadline);
     RUN(threads_hand_over);
     return 0;

@@ -26,13 +26,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "people.h"
 #include "place.h"
 #include "subjects.h"
 
@@ -93,42 +93,12 @@ static void violation(const char *format, ...) {
     va_end(args);
 }
 
-static uint64_t random_next(uint64_t *state) {
-    uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-    return x ^ x >> 31;
-}
-
-static uint64_t now_ns(void) {
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
-
-static void pause_us(unsigned us) { nanosleep(&(struct timespec){0, (long)us * 1000}, NULL); }
-
 /* --- time --------------------------------------------------------------------------------------------------------- */
 
 static struct {
-    int fd;
     bool off; /* who is going to be stopped measures nothing */
     uint64_t at, delay, begun;
-} meter = {.fd = -1};
-
-static uint64_t run_delay(void) {
-    char text[96] = "";
-    unsigned long long ran, delay = 0;
-    if (meter.fd < 0) meter.fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
-    if (meter.fd < 0 || pread(meter.fd, text, sizeof text - 1, 0) <= 0) return 0;
-    return sscanf(text, "%llu %llu", &ran, &delay) == 2 ? delay : 0;
-}
-
-static void meter_child(void) {
-    if (meter.fd >= 0) close(meter.fd);
-    meter.fd = -1;
-    meter.at = 0;
-}
+} meter;
 
 static void meter_begin(void) {
     meter.begun = now_ns();
@@ -361,8 +331,7 @@ typedef struct driver {
     char folder[PLACE_MAX], path[PLACE_MAX + 16];
     view v;
     uint64_t random;
-    bool namespaces, no_namespaces; /* each process in a PID namespace of its own; the system does not let us */
-    int own_ns;
+    bool namespaces; /* each process in a PID namespace of its own */
     uint64_t kills, self_kills, latch_held, half_applied, registering, stops, passed, failed;
 } driver;
 
@@ -370,21 +339,14 @@ static driver D;
 
 /* fork, into a PID namespace of its own if the mode says so. */
 static pid_t fork_person(void) {
-    fflush(NULL);
-    if (D.namespaces && unshare(CLONE_NEWPID) != 0) {
-        if (!D.no_namespaces) printf("no PID namespaces here: %s\n", strerror(errno));
-        D.no_namespaces = true;
-        D.namespaces = false;
-    }
-    pid_t parent = getpid(), pid = fork();
+    bool apart = D.namespaces;
+    pid_t pid = fork_apart(&apart);
     if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (!D.namespaces && getppid() != parent) _exit(0);
-        if (D.namespaces && getpid() != 1) violation("a process in its own namespace has PID %d", getpid());
-        meter_child();
+        if (apart && getpid() != 1) violation("a process in its own namespace has PID %d", getpid());
+        meter.at = 0;
     }
-    if (pid > 0 && D.namespaces && setns(D.own_ns, CLONE_NEWPID) != 0) violation("setns: %s", strerror(errno));
     if (pid < 0) violation("fork: %s", strerror(errno));
+    D.namespaces = apart;
     return pid;
 }
 
@@ -982,7 +944,6 @@ int main(int argc, char **argv) {
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     D.random = seed;
-    D.own_ns = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
     uint64_t from = now_ns();
     for (unsigned i = 0; i < FR_COUNTOF(modes); i++) {
         if (load(&B->violations) || (only && !strstr(modes[i].name, only))) continue;

@@ -1,4 +1,7 @@
-"""A storm of kills on processes that hold one lock, or wait for it: never two holders, never a lock that is stuck.
+"""A storm of kills on Python processes that hold one lock, or wait for it: never two holders, never a lock that is stuck.
+
+In one PID namespace, and each process in its own, where all are PID 1. lock_storm.c does the same to the engine below, with
+stopped holders, at chosen stores, and many more kills.
 
 The oracle stands outside of fridge: an anonymous shared mapping with the pid of who is inside, a word for each worker, and
 a count that is not atomic. Who finds somebody else's pid there proves that this process is dead or dying (its address
@@ -8,6 +11,7 @@ space, and with it its claim, goes before the kernel calls it a zombie; PF_EXITI
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import mmap
 import os
 import random
@@ -27,6 +31,7 @@ TIMES = 20 if os.environ.get("FRIDGE_PROOF") else 1
 KILLS = 200 * TIMES
 WORKERS = 6
 PF_EXITING = 4
+CLONE_NEWPID = 0x20000000
 INSIDE, COUNT, WORDS = 0, 1, 2  # words of the oracle; from WORDS on: what each worker has counted
 
 
@@ -57,30 +62,49 @@ def is_dead(pid: int) -> bool:
     return after_name[0] in "ZX" or bool(int(after_name[6]) & PF_EXITING)
 
 
+def outer_pid() -> int:
+    """The own pid as the test's /proc has it, whatever namespace this process is in."""
+    return int(os.readlink("/proc/self"))
+
+
+def new_child(apart: bool, *arguments: object) -> Child:
+    """A worker; apart: in a PID namespace of its own, where the system allows that."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open("/proc/self/ns/pid") as own:
+        moved = apart and libc.unshare(CLONE_NEWPID) == 0
+        try:
+            return Child(work, *arguments)
+        finally:
+            if moved:
+                assert libc.setns(own.fileno(), CLONE_NEWPID) == 0, os.strerror(ctypes.get_errno())
+
+
 def work(tell: Tell, index: int, path: str, oracle: Oracle) -> None:
     """Count inside the lock for ever."""
     lock, own = fridge.open(path).lock("jobs"), WORDS + index
-    rng = random.Random(os.getpid())
+    me = outer_pid()
+    rng = random.Random(me)
     while True:
         with lock:
             other = oracle.get(INSIDE)
-            assert other == 0 or is_dead(other), f"{os.getpid()} and {other} both hold the lock"
-            oracle.put(INSIDE, os.getpid())
+            assert other == 0 or is_dead(other), f"{me} and {other} both hold the lock"
+            oracle.put(INSIDE, me)
             seen = oracle.get(COUNT)
             if rng.random() < 0.2:
                 time.sleep(rng.random() * 0.002)  # sections of different lengths, so that kills meet holders too
-            assert oracle.get(INSIDE) == os.getpid(), "somebody else came in"
+            assert oracle.get(INSIDE) == me, "somebody else came in"
             oracle.put(own, oracle.get(own) + 1)
             oracle.put(COUNT, seen + 1)
             oracle.put(INSIDE, 0)
 
 
-def test_200_kills_of_holders_and_waiters(segment_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("apart", [pytest.param(False, id="one namespace"), pytest.param(True, id="PID 1 each")])
+def test_200_kills_of_holders_and_waiters(segment_path: Path, capsys: pytest.CaptureFixture[str], apart: bool) -> None:
     seed = random.randrange(1 << 32)
     rng, oracle, path = random.Random(seed), Oracle(), str(segment_path)
     holders, began, waited = 0, time.monotonic(), []
     with fridge.open(path, size="16mb") as f:
-        workers = [Child(work, i, path, oracle) for i in range(WORKERS)]
+        workers = [new_child(apart, i, path, oracle) for i in range(WORKERS)]
         try:
             for kill in range(KILLS):
                 wanted = oracle.total() + rng.randrange(1, 8)
@@ -96,7 +120,7 @@ def test_200_kills_of_holders_and_waiters(segment_path: Path, capsys: pytest.Cap
                 workers[victim].kill()
                 assert os.WIFSIGNALED(workers[victim].status or 0), f"seed {seed}: a worker failed"
                 holders += oracle.get(INSIDE) == workers[victim].pid
-                workers[victim] = Child(work, victim, path, oracle)
+                workers[victim] = new_child(apart, victim, path, oracle)
         finally:
             for worker in workers:
                 worker.kill()
