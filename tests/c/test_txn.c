@@ -189,7 +189,8 @@ static void refused_journal(uint64_t (*target)(store *st), uint32_t count, uint6
     stripe *s0 = segment_stripe(st->s, 0);
     uint64_t at = target(st), before = *SEG_AT(st->s, at & ~UINT64_C(7), uint64_t);
     s0->latch = LATCH_WORD(2, 1);
-    for (uint32_t i = 0; i < st->s->g.journal_records; i++) s0->journal[i] = (record){at, before ^ 2};
+    uint32_t n = st->s->g.journal_records, end = count == n + 1 ? n + 1 : n; /* what lies behind would be believable, too */
+    for (uint32_t i = 0; i < end; i++) s0->journal[i] = (record){at, before ^ 2};
     s0->jspill = spill;
     s0->jcount = spilled;
     s0->jstate = (s0->jstate & ~UINT64_C(0xffff)) + (1 << 16 | count);

@@ -104,7 +104,7 @@ static void a_ring_for_some_leaves_the_mark_for_others(void) {
 /* Two sleepers of one key; each bit wakes its own. */
 static void *sleep_with_bits(void *arg) {
     wait_point *p = arg;
-    return (void *)(uintptr_t)(wait_sleep(p, 1000) == WAIT_WOKEN);
+    return (void *)(uintptr_t)(wait_sleep(p, 999) == WAIT_WOKEN); /* into the next second of the clock */
 }
 
 static void bits_tell_sleepers_apart(void) {
