@@ -115,12 +115,12 @@ static void flush_and_swap(void) {
     CHECK(count(st, 0) == 500);
     did(st, (op){.run = do_swap, .name = "x", .by = 0, .at = 1}, FR_OK);
     CHECK(count(st, 0) == 0 && count(st, 1) == 500 && holds(st, "k1", NULL));
-    did(st, (op){.run = do_swap, .name = "x", .by = 1, .at = 0}, FR_OK);
-    CHECK(holds(st, "k1", "v"));
     for (uint32_t db = 0; db < DATABASES; db++) { /* what each space stands for went along */
         uint64_t space = segment_super(st->s)->db[db];
         CHECK(SEG_AT(st->s, st->s->l.spaces, uint64_t)[space] == SPACE_MAKE(SPACE_DB, db));
     }
+    did(st, (op){.run = do_swap, .name = "x", .by = 1, .at = 0}, FR_OK);
+    CHECK(holds(st, "k1", "v"));
     did(st, (op){.run = do_flush_db, .name = "x", .by = 0}, FR_OK);
     CHECK(count(st, 0) == 0 && holds(st, "k1", NULL));
     check_sound(st);

@@ -128,7 +128,9 @@ static void a_line(store *st) {
     CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
     r.token = text_of("next");
     CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
-    CHECK(state.outcome == LOCK_QUEUED);
+    r.token = text_of("the one after"); /* sleeps on when the lock is handed to the next */
+    CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
+    CHECK(state.outcome == LOCK_QUEUED && state.ahead == 1);
 }
 
 static void every_change_of_a_key_rings(void) {
