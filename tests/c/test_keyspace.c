@@ -371,6 +371,11 @@ static void a_scan_meets_the_living_of_every_stripe(void) {
     CHECK(room_reclaim_all(st, NOW + 9, NOW + 500, &last_error) == 0);
     CHECK(room_reclaim_all(st, NOW + 10, NOW + 500, &last_error) == 100); /* all in one pass */
     CHECK(count(st, 0) == 900 && stat_sum(st->s, STAT_expired_keys) == 100);
+    for (int i = 0; i < 1000; i++) { /* now many in each quad: more than one transaction takes */
+        snprintf(name, sizeof name, "k%d", i);
+        if (i % 10) CHECK(did(st, (op){.run = do_expire, .name = name, .at = NOW + 20}, FR_OK));
+    }
+    CHECK(room_reclaim_all(st, NOW + 20, NOW + 500, &last_error) == 900 && count(st, 0) == 0);
     close_sound(st);
 }
 
