@@ -159,15 +159,6 @@ def test_a_change_reaches_every_worker_and_keeps_the_ones_before(segment: Segmen
     assert fresh.current.maxclients == base.maxclients
 
 
-def test_the_engine_is_told(segment: Segment) -> None:
-    shared = SharedSettings(segment, RunId.new(), config.load({}, {}, {}))
-    wanted = [number.to_bytes(8, "little") for number in (3, 13, 0x345000, 1234)]
-    before = Path(segment.path).read_bytes()[512:1024]  # the header's mutable half
-    shared.change({"maxmemory_policy": "volatile-ttl", "maxmemory_samples": 13, "maxmemory": 0x345000, "latch_timeout": 1234})
-    after = Path(segment.path).read_bytes()[512:1024]
-    assert [after.count(word) - before.count(word) for word in wanted] == [1, 1, 1, 1]
-
-
 def test_what_a_dead_server_left_is_removed_and_a_living_one_s_is_not(segment: Segment) -> None:
     dead, living = RunId.new(), RunId.new()
     for run in (dead, living):

@@ -84,6 +84,64 @@ static void an_exec_that_waited_begins_again(void) {
     close_sound(st);
 }
 
+static void strangers(peer *p) {
+    peer_open(p, big_store());
+    p->facts.password_set = 1;
+    session_authenticate(p->ss, 0);
+}
+
+/* The host has refused the password: nothing of the HELLO that brought it holds. */
+static void who_is_not_let_in_changes_nothing(void) {
+    peer p;
+    strangers(&p);
+    CHECK(says(&p, "PING\r\n", "-NOAUTH Authentication required.\r\n"));
+    CHECK(says(&p, "MULTI\r\n", "-NOAUTH Authentication required.\r\n"));
+    feed(&p, "HELLO 3 SETNAME me\r\n", 20);
+    CHECK(strncmp(p.out, "-NOAUTH HELLO must be called", 28) == 0);
+    CHECK(feed(&p, "HELLO 3 AUTH default wrong SETNAME me\r\n", 39) == FEED_HOST);
+    session_reply_error(p.ss, "WRONGPASS no", 12);
+    CHECK(says(&p, "", "-WRONGPASS no\r\n"));
+    CHECK(facts_of(&p).protocol == 2 && facts_of(&p).name[0] == 0 && !facts_of(&p).authenticated && !facts_of(&p).in_multi);
+    CHECK(feed(&p, "HELLO 3 AUTH default right SETNAME me\r\n", 39) == FEED_HOST);
+    session_authenticate(p.ss, 1);
+    CHECK(session_finish_natively(p.ss));
+    feed(&p, "", 0);
+    CHECK(p.out[0] == '%' && facts_of(&p).protocol == 3 && strcmp(facts_of(&p).name, "me") == 0);
+    session_free(p.ss);
+    close_sound(p.st);
+}
+
+/* RESET makes a stranger of its sender, for the bytes that came with it already. */
+static void who_has_reset_is_a_stranger(void) {
+    peer p;
+    strangers(&p);
+    session_authenticate(p.ss, 1);
+    CHECK(says(&p, "PING\r\n", "+PONG\r\n"));
+    CHECK(says(&p, "RESET\r\nPING\r\n*11\r\n$4\r\nPING\r\n",
+               "+RESET\r\n-NOAUTH Authentication required.\r\n-ERR Protocol error: unauthenticated multibulk length\r\n"));
+    session_free(p.ss);
+    close_sound(p.st);
+}
+
+static bool shown(peer *p, const char *request, const char *want) {
+    const char *log;
+    feed(p, request, strlen(request));
+    size_t n = session_monitor_take(p->ss, &log);
+    return n == strlen(want) && memcmp(log, want, n) == 0;
+}
+
+static void monitors_see_no_passwords(void) {
+    peer p;
+    peer_open(&p, big_store());
+    p.facts.monitors = 1;
+    CHECK(shown(&p, "SET k v\r\n", "0 \"SET\" \"k\" \"v\"\n"));
+    CHECK(shown(&p, "AUTH default hidden\r\n", "0 \"AUTH\" \"(redacted)\" \"(redacted)\"\n"));
+    CHECK(shown(&p, "HELLO 2 AUTH default hidden\r\n", ""));
+    CHECK(shown(&p, "NOSUCH hidden\r\n", "") && shown(&p, "GET\r\n", "")); /* nor what did not run */
+    session_free(p.ss);
+    close_sound(p.st);
+}
+
 static void names_have_a_limit(void) {
     char request[300], want[300];
     peer p;
@@ -121,6 +179,9 @@ static void browsers_are_not_talked_to(void) {
 int main(void) {
     RUN(an_exec_that_failed_leaves_the_database_as_it_was);
     RUN(an_exec_that_waited_begins_again);
+    RUN(who_is_not_let_in_changes_nothing);
+    RUN(who_has_reset_is_a_stranger);
+    RUN(monitors_see_no_passwords);
     RUN(names_have_a_limit);
     RUN(browsers_are_not_talked_to);
     return 0;

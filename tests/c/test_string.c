@@ -223,6 +223,13 @@ static void extents(void) {
     op o = {.run = do_get, .name = "scattered"};
     CHECK_STATUS(read_op(st, &o), FR_OK);
     CHECK(o.v.n == 200000 && o.v.p == NULL);
+    for (size_t at = 0; at < 200000; at += 40000) { /* compared to the last piece of the last extent */
+        big[at + 39999] = 'y';
+        op c = {.run = do_cas, .name = "scattered", .old = {big, 200000}, .value = text_of("never")};
+        CHECK_STATUS(write_op(st, &c), FR_OK);
+        CHECK(c.outcome == 0);
+        big[at + 39999] = 'x';
+    }
     check_sound(st);
     CHECK(del(st, "scattered"));
     free(big);

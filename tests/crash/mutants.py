@@ -207,7 +207,8 @@ class Builder:
 
     def build_package(self) -> None:
         """Make the tree's fridge/ one that can be imported: a libfridge.so of this tree, beside the installed modules."""
-        engine = [path for layer in ("shm/*", "store/*", "wire/*", "fridge*", "hot*") for path in (self.tree / "csrc").glob(f"{layer}.c")]
+        layers = ("shm/*.c", "store/*.c", "wire/*.c", "fridge*.c", "hot*.c")
+        engine = [path for layer in layers for path in (self.tree / "csrc").glob(layer)]
         objects = [str(self._object(str(path.relative_to(self.tree)), SHARED)) for path in sorted(engine)]
         self._compiler(SHARED, "-shared", *objects, "-lm", "-lpthread", "-Wl,-z,defs", "-o", "fridge/libfridge.so")
         for module in ("_hot", "_native._fridge"):
