@@ -248,6 +248,37 @@ def test_an_event(f: fridge.Store) -> None:
         event.wait(-1)
 
 
+class Overtaken:
+    """A store of which somebody else changes a key, once, right after it was read: the moment of every lost race."""
+
+    def __init__(self, store: fridge.Store, meddle: Callable[[], object]) -> None:
+        self._store, self._meddle = store, [meddle]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, name: str) -> Any:
+        """Read, and let the other come between."""
+        found = self._store.get(name)
+        if self._meddle:
+            self._meddle.pop()()
+        return found
+
+
+def test_an_event_that_another_changes_meanwhile_is_set_all_the_same(f: fridge.Store) -> None:
+    def pulse() -> None:
+        f.event("e").set()
+        f.event("e").clear()
+
+    fridge.Event("e", store=Overtaken(f, pulse)).set()  # type: ignore[arg-type]
+    assert f.event("e").is_set()
+    fridge.Event("e", store=Overtaken(f, f.event("e").clear)).set()  # type: ignore[arg-type]
+    assert f.get("e") == b"4"  # it was set when it was looked at: the other came later
+    f.event("e").set()
+    fridge.Event("e", store=Overtaken(f, lambda: f.delete("e"))).clear()  # type: ignore[arg-type]
+    assert not f.event("e").is_set()
+
+
 def wait_for_event(tell: Tell, _index: int, path: str) -> None:
     event = fridge.open(path).event("ready")
     tell("asks")
