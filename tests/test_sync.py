@@ -189,6 +189,24 @@ def test_a_thread_holds_a_read_write_lock_once(f: fridge.Store) -> None:
         rw.acquire_write()
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_a_child_does_not_hold_its_parents_read_write_lock(f: fridge.Store, write: bool) -> None:
+    rw = f.rwlock("rw")
+    assert rw.acquire_write() if write else rw.acquire_read()
+
+    def work(tell: Tell) -> None:
+        with pytest.raises(errors.LockError, match="holds nothing|release"):
+            rw.release()
+        assert rw.acquire_write(blocking=False) is False
+        assert rw.acquire_read(blocking=False) is not write
+
+    with child(work) as other:
+        other.end()
+    rw.release()  # it holds it still, and its child has left nothing behind
+    assert rw.acquire_write(blocking=False)
+    rw.release()
+
+
 def test_a_read_write_lock_that_is_not_had_in_time(f: fridge.Store) -> None:
     rw = f.rwlock("rw")
     with rw.write():
