@@ -85,7 +85,7 @@ valgrind: $(TESTS) ## three C tests and a Python script under memcheck (needs va
 	@if grep -E '/csrc/|libfridge|_hot\.|_fridge\.' build/valgrind/python.log; then exit 1; fi
 	@grep 'ERROR SUMMARY' build/valgrind/python.log
 
-mutants: $(TESTS) ## seeded bugs, each of which a named C test must find
+mutants: $(TESTS) ## seeded bugs, each of which a named test must find
 	$(PY) tests/crash/mutants.py --jobs $(JOBS) $(ARGS)
 
 fuzz: $(TESTS) ## libFuzzer on the RESP session, FUZZ_SECONDS=60 (needs clang); test-c runs the other fuzzers

@@ -195,7 +195,7 @@ def test_a_child_does_not_hold_its_parents_read_write_lock(f: fridge.Store, writ
     assert rw.acquire_write() if write else rw.acquire_read()
 
     def work(tell: Tell) -> None:
-        with pytest.raises(errors.LockError, match="holds nothing|release"):
+        with pytest.raises(errors.LockError, match="release"):
             rw.release()
         assert rw.acquire_write(blocking=False) is False
         assert rw.acquire_read(blocking=False) is not write
