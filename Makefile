@@ -100,7 +100,7 @@ arm64: $(TESTS) ## the C tests built for ARM64 and run by an emulator (needs a c
 	@$(CMAKE) --build build/arm64 -j $(JOBS) --target c_all crash_all -- --quiet
 	cd build/arm64 && $(abspath $(CTEST)) -L '^c$$' -E '$(ARM64_SKIP)' --timeout 600 --output-on-failure --no-tests=error -j $(JOBS) $(CTEST_ARGS)
 
-mutants: $(TESTS) ## seeded bugs, each of which a named C test must find
+mutants: $(TESTS) ## seeded bugs, each of which a named test must find
 	$(PY) tests/crash/mutants.py --jobs $(JOBS) $(ARGS)
 
 fuzz: $(TESTS) ## libFuzzer on the RESP session, FUZZ_SECONDS=60 (needs clang); test-c runs the other fuzzers

@@ -123,13 +123,11 @@ COVERED_BY: dict[str, str] = {
     "shm/file.c": "tests/c/test_segment.c",
     "shm/format.c": "tests/c/test_segment.c",
     "shm/growth.c": "tests/c/test_segment.c",
-    "shm/latch.c": "tests/c/test_txn.c",
     "shm/layout.c": "tests/c/test_segment.c",
     "shm/huge.c": "tests/test_huge.py",
     "shm/recovery.c": "tests/c/test_txn.c",
     "shm/replace.c": "tests/c/test_boot.c",
     "shm/room.c": "tests/c/test_segment.c",
-    "shm/stats.c": "tests/c/test_liveness.c",
     "store/block.c": "tests/c/test_string.c",
     "store/database.c": "tests/c/test_keyspace.c",
     "store/owner.c": "tests/c/test_lock.c",
@@ -151,7 +149,6 @@ COVERED_BY: dict[str, str] = {
     "wire/cmd_txn.c": "tests/compat/test_differential.py",
     "wire/command.c": "tests/compat/test_differential.py",
     "wire/context.c": "tests/compat/test_differential.py",
-    "wire/session.c": "tests/c/test_resp.c",
 }
 
 

@@ -189,6 +189,24 @@ def test_a_thread_holds_a_read_write_lock_once(f: fridge.Store) -> None:
         rw.acquire_write()
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_a_child_does_not_hold_its_parents_read_write_lock(f: fridge.Store, write: bool) -> None:
+    rw = f.rwlock("rw")
+    assert rw.acquire_write() if write else rw.acquire_read()
+
+    def work(tell: Tell) -> None:
+        with pytest.raises(errors.LockError, match="release"):
+            rw.release()
+        assert rw.acquire_write(blocking=False) is False
+        assert rw.acquire_read(blocking=False) is not write
+
+    with child(work) as other:
+        other.end()
+    rw.release()  # it holds it still, and its child has left nothing behind
+    assert rw.acquire_write(blocking=False)
+    rw.release()
+
+
 def test_a_read_write_lock_that_is_not_had_in_time(f: fridge.Store) -> None:
     rw = f.rwlock("rw")
     with rw.write():
@@ -246,6 +264,37 @@ def test_an_event(f: fridge.Store) -> None:
         event.wait()
     with pytest.raises(errors.ArgumentError):
         event.wait(-1)
+
+
+class Overtaken:
+    """A store of which somebody else changes a key, once, right after it was read: the moment of every lost race."""
+
+    def __init__(self, store: fridge.Store, meddle: Callable[[], object]) -> None:
+        self._store, self._meddle = store, [meddle]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, name: str) -> Any:
+        """Read, and let the other come between."""
+        found = self._store.get(name)
+        if self._meddle:
+            self._meddle.pop()()
+        return found
+
+
+def test_an_event_that_another_changes_meanwhile_is_set_all_the_same(f: fridge.Store) -> None:
+    def pulse() -> None:
+        f.event("e").set()
+        f.event("e").clear()
+
+    fridge.Event("e", store=Overtaken(f, pulse)).set()  # type: ignore[arg-type]
+    assert f.event("e").is_set()
+    fridge.Event("e", store=Overtaken(f, f.event("e").clear)).set()  # type: ignore[arg-type]
+    assert f.get("e") == b"4"  # it was set when it was looked at: the other came later
+    f.event("e").set()
+    fridge.Event("e", store=Overtaken(f, lambda: f.delete("e"))).clear()  # type: ignore[arg-type]
+    assert not f.event("e").is_set()
 
 
 def wait_for_event(tell: Tell, _index: int, path: str) -> None:

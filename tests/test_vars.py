@@ -225,6 +225,13 @@ def test_f4_several_scopes_share_one_deadline(f: fridge.Store) -> None:
     with pytest.raises(NotPublishedError, match="'b'"):
         f.get_vars(["a", "b", "c"], timeout=0.2)
     assert 0.15 < time.monotonic() - began < 1.0
+    late = threading.Timer(1.0, lambda: f.set_vars("late", {}))
+    late.start()
+    began = time.monotonic()
+    with pytest.raises(NotPublishedError, match="'c'"):
+        f.get_vars(["late", "c"], timeout=1.5)  # what was waited for the first is gone for the second
+    assert 1.4 < time.monotonic() - began < 2.4
+    late.join()
     f.set_vars("b", {"n": 2})
     assert f.get_vars(["a", "b"]) == {"a": {"n": 1}, "b": {"n": 2}}
 

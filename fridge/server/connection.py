@@ -224,8 +224,13 @@ class Connection:
     @property
     def is_local(self) -> bool:
         """Whether the client is on this host: the unix socket or a loopback address."""
-        host = self.address.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
-        return self.is_unix or host.startswith("127.") or host == "::1"
+        return self.is_unix or is_loopback(self.address)
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Whether an endpoint (127.0.0.1:6380, [::1]:6380) is on a loopback address."""
+    host = endpoint.rpartition(":")[0].strip("[]").removeprefix("::ffff:")
+    return host.startswith("127.") or host == "::1"
 
 
 def _endpoint(name: tuple[str, int]) -> str:

@@ -462,7 +462,26 @@ static void an_add_between_look_and_swap_is_kept(void) {
     close_sound(st);
 }
 
+/* Every change steps the version, whoever makes it: a WATCH, or a compare-and-swap by version, must notice. */
+static void every_way_to_a_counter_steps_its_version(void) {
+    store *st = big_store();
+    uint64_t cell = counter(st, "c", 5), version = version_of(st, "c");
+    op ways[] = {{.run = do_incr, .name = "c", .by = 1}, {.run = do_incr, .name = "c", .by = 0},
+                 {.run = do_set, .name = "c", .value = text_of("7")}, {.run = do_expire, .name = "c", .at = NOW + 50},
+                 {.run = do_expire, .name = "c", .at = NO_EXPIRY}, {.run = do_del, .name = "c"}, {.run = do_open, .name = "c"}};
+    for (size_t i = 0; i < FR_COUNTOF(ways); i++) {
+        CHECK_STATUS(write_op(st, &ways[i]), FR_OK);
+        uint64_t next = version_of(st, "c");
+        CHECK(next != version);
+        version = next;
+    }
+    add(st, cell, 1);
+    CHECK(version_of(st, "c") != version);
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(every_way_to_a_counter_steps_its_version);
     RUN(an_add_between_look_and_swap_is_kept);
     RUN(one_number_behind_both_ways);
     RUN(a_string_becomes_a_counter);

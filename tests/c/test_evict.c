@@ -99,6 +99,8 @@ static void volatile_policies_spare_keys_that_live_for_ever(void) {
     close_sound(st);
 }
 
+static fr_status do_look(store *st, txn *t, op *o) { return str_get(st, t, &o->k, &o->v, &o->flag); }
+
 static void set_policy(store *st, uint64_t policy) { segment_super(st->s)->shared_settings[SETTING_POLICY] = policy; }
 
 static int count_keys(store *st, const char *prefix, int n) {
@@ -253,7 +255,87 @@ static void maxmemory_is_a_limit_below_the_segment(void) {
     close_sound(st);
 }
 
+/* As a single command does it: one stripe is held. */
+static fr_status put_alone(store *st, const char *name, uint64_t expiry, uint64_t now) {
+    static char bytes[40];
+    key k;
+    stripe_set set;
+    fr_error err;
+    CHECK_STATUS(key_route(st, 0, text_of(name), &k, &err), FR_OK);
+    stripe_set_clear(&set);
+    stripe_set_add(&set, k.stripe);
+    how = (set_options){.expiry = expiry};
+    op o = {.run = do_put, .name = name, .value = {bytes, sizeof bytes}};
+    return store_write(st, now, UINT64_MAX, &set, run_op, &o, &last_error);
+}
+
+/* Keys that are the policy's choice, every second one, and others: how many of each are gone when a fifth as many have come. */
+static void choice(uint64_t policy, int gone[2]) {
+    geometry g = layout_default(4u << 20);
+    g.access_bytes = 1u << 18; /* hardly two keys share one */
+    store *st = store_with(&g);
+    uint64_t later = NOW + (100u << 14); /* of the access clock, which has steps of 2^14 ms */
+    char name[24];
+    int n = 0;
+    segment_become(st->s, 1, 1);
+    set_policy(st, policy);
+    segment_super(st->s)->shared_settings[SETTING_SAMPLES] = 10;
+    for (bool full = false; !full; full = stat_sum(st->s, STAT_evicted_keys) != 0, n += !full) {
+        snprintf(name, sizeof name, "k%d", n);
+        CHECK_STATUS(put_alone(st, name, policy == 3 ? later + (n % 2 ? 1000000 : 1000) : NO_EXPIRY, NOW), FR_OK);
+    }
+    for (int i = 1; i < n; i += 2) { /* used */
+        op o = {.run = do_look, .name = name};
+        snprintf(name, sizeof name, "k%d", i);
+        CHECK_STATUS(store_read(st, later, NULL, run_op, &o, &last_error), FR_OK);
+    }
+    for (int i = 0; i < n / 5; i++) {
+        snprintf(name, sizeof name, "m%d", i);
+        CHECK_STATUS(put_alone(st, name, policy == 3 ? later + 1000000 : NO_EXPIRY, later), FR_OK);
+    }
+    gone[0] = gone[1] = 0;
+    for (int i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        gone[i % 2] += !exists(st, name);
+    }
+    printf("# policy %d: of %d keys %d of those to go first are gone, and %d others\n", (int)policy, n, gone[0], gone[1]);
+    close_sound(st);
+}
+
+static void what_was_used_least_goes_first(void) {
+    int gone[2];
+    choice(1, gone);
+    CHECK(gone[0] > 5 * gone[1]); /* not all: whole pages go when a stripe has nothing of its own to give */
+}
+
+static void what_ends_first_goes_first(void) {
+    int gone[2];
+    choice(3, gone);
+    CHECK(gone[0] > 5 * gone[1]);
+}
+
+/* A flush frees nothing by itself; what was flushed makes room before anything is refused, whatever the policy. */
+static void what_was_flushed_makes_room(void) {
+    for (uint64_t policy = 0; policy < 2; policy++) {
+        int n, again = 0;
+        char name[24];
+        store *st = tiny();
+        CHECK_STATUS(fill_up(st, "small", NO_EXPIRY, &n), FR_OOM);
+        set_policy(st, policy);
+        CHECK_STATUS(write_op(st, &(op){.run = do_flush, .name = "x"}), FR_OK);
+        for (int i = 0; i < n / 2; i++, again++) {
+            snprintf(name, sizeof name, "again%d", i);
+            CHECK_STATUS(put(st, name, 40, NO_EXPIRY, NOW), FR_OK);
+        }
+        CHECK(count_keys(st, "again", again) == again && stat_sum(st->s, STAT_evicted_keys) == 0);
+        close_sound(st);
+    }
+}
+
 int main(void) {
+    RUN(what_was_used_least_goes_first);
+    RUN(what_ends_first_goes_first);
+    RUN(what_was_flushed_makes_room);
     RUN(policies);
     RUN(eviction_takes_strings_and_hashes_only);
     RUN(bytes_that_look_like_a_block_are_none);

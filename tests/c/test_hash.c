@@ -555,7 +555,22 @@ static void a_reader_never_sees_half_a_change(void) {
     }
 }
 
+/* A small hash is written anew with each change. */
+static void a_packed_hash_keeps_its_expiry(void) {
+    store *st = big_store();
+    hset(st, "h", "f", "v");
+    op e = {.run = do_expire, .name = "h", .at = NOW + 50}, f = {.run = do_find, .name = "h"};
+    CHECK_STATUS(write_op(st, &e), FR_OK);
+    hset(st, "h", "g", "other");
+    hset(st, "h", "f", "changed");
+    CHECK(hdel(st, "h", "g") == 1);
+    CHECK_STATUS(read_op(st, &f), FR_OK);
+    CHECK(f.flag && f.at == NOW + 50);
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(a_packed_hash_keeps_its_expiry);
     RUN(a_small_hash_is_packed);
     RUN(several_fields_in_one_step);
     RUN(the_last_field_takes_the_key_along);

@@ -184,7 +184,115 @@ static void a_page_freed_is_not_taken_again_before_commit(void) {
     store_close(st);
 }
 
+/* The bitmap of a page has two words: 32-byte blocks use 126 bits of them. */
+#define SMALL 126u
+static void both_halves_of_a_page_count(void) {
+    store *st = fresh();
+    txn t;
+    uint64_t off[SMALL + 1], used;
+    unsigned class, n;
+    begin(st, &t);
+    CHECK_STATUS(heap_alloc(&t, 0, 32, &off[0], &class), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    used = pages_used(st);
+    begin(st, &t);
+    for (unsigned i = 1; i < SMALL; i++) CHECK_STATUS(heap_alloc(&t, 0, 32, &off[i], &class), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    CHECK(st->s->l.class_blocks[class] == SMALL && pages_used(st) == used); /* all in one page */
+    begin(st, &t);
+    CHECK_STATUS(heap_alloc(&t, 0, 32, &off[SMALL], &class), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    CHECK(pages_used(st) == used + 1);
+    begin(st, &t);
+    for (unsigned i = 0; i < 64; i++) CHECK_STATUS(heap_free(&t, 0, off[i], class, 32), FR_OK);
+    CHECK_STATUS(heap_free(&t, 0, off[SMALL], class, 32), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    CHECK_STATUS(heap_trim(st->s, 0, NOW, NOW + 200, 100, &n, &last_error), FR_OK);
+    CHECK(n == 1 && pages_used(st) == used); /* the page whose second half is in use stays */
+    begin(st, &t);
+    for (unsigned i = 64; i < SMALL; i++) CHECK_STATUS(heap_free(&t, 0, off[i], class, 32), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    CHECK_STATUS(heap_trim(st->s, 0, NOW, NOW + 200, 100, &n, &last_error), FR_OK);
+    CHECK(n == 1 && pages_used(st) == used - 1);
+    close_sound(st);
+}
+
+static void what_is_no_block_is_not_freed(void) {
+    store *st = fresh();
+    txn t;
+    uint64_t off, other;
+    unsigned class;
+    begin(st, &t);
+    CHECK_STATUS(heap_alloc(&t, 0, 48, &off, &class), FR_OK);
+    CHECK_STATUS(heap_alloc(&t, 0, 48, &other, &class), FR_OK);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    begin(st, &t);
+    CHECK_STATUS(heap_free(&t, 0, off + 16, class, 48), FR_DAMAGED);     /* the middle of one */
+    CHECK_STATUS(heap_free(&t, 0, off, class + 1, 48), FR_DAMAGED);      /* of another size */
+    CHECK_STATUS(heap_free(&t, 1, off, class, 48), FR_DAMAGED);          /* of another stripe */
+    CHECK_STATUS(heap_free(&t, 0, other + 48, class, 48), FR_DAMAGED);   /* free */
+    CHECK_STATUS(heap_free(&t, 0, off, class, 48), FR_OK);
+    CHECK_STATUS(heap_free(&t, 0, off, class, 48), FR_DAMAGED);          /* by this very transaction */
+    CHECK_STATUS(pool_give(&t, off, 1), FR_DAMAGED);
+    txn_abort(&t);
+    txn_end(&t);
+    store_close(st);
+}
+
+/* A list that leads out of the segment, into another stripe's page, or to bytes that are none. */
+static void a_list_of_pages_is_not_believed(void) {
+    for (unsigned i = 0; i < 3; i++) {
+        store *st = fresh();
+        txn t;
+        uint64_t off, page;
+        unsigned class;
+        begin(st, &t);
+        CHECK_STATUS(heap_alloc(&t, 0, 48, &off, &class), FR_OK);
+        CHECK_STATUS(pool_take(&t, 1, &page), FR_OK);
+        CHECK_STATUS(txn_commit(&t), FR_OK);
+        segment_stripe(st->s, 0)->partial[class] = i == 0 ? UINT64_C(1) << 50 : i == 1 ? page : off;
+        begin(st, &t);
+        CHECK_STATUS(heap_alloc(&t, 0, 48, &off, &class), FR_DAMAGED);
+        txn_abort(&t);
+        txn_end(&t);
+        store_close(st);
+    }
+}
+
+/* Ordinary takers leave some pages to the journals of those who give back; maxmemory binds the former only. */
+static void what_shrinks_finds_pages_when_nothing_else_does(void) {
+    store *st = fresh();
+    txn t;
+    uint64_t off, at = st->s->l.poolmap;
+    begin(st, &t);
+    fill_pool(&t);
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    begin(st, &t);
+    CHECK_STATUS(pool_take(&t, 1, &off), FR_GROW);
+    while (t.n < 5000) txn_put(&t, at, txn_ld(&t, at)); /* a journal of twenty pages */
+    CHECK_STATUS(txn_commit(&t), FR_OK);
+    begin(st, &t);
+    t.shrinks = true;
+    CHECK_STATUS(pool_take(&t, 1, &off), FR_OK);
+    txn_abort(&t);
+    txn_end(&t);
+    store_close(st);
+    st = fresh();
+    segment_super(st->s)->shared_settings[SETTING_MAXMEMORY] = st->s->l.data + st->s->g.page_size;
+    begin(st, &t);
+    CHECK_STATUS(pool_take(&t, 2, &off), FR_GROW);
+    t.shrinks = true;
+    CHECK_STATUS(pool_take(&t, 2, &off), FR_OK);
+    txn_abort(&t);
+    txn_end(&t);
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(both_halves_of_a_page_count);
+    RUN(what_is_no_block_is_not_freed);
+    RUN(a_list_of_pages_is_not_believed);
+    RUN(what_shrinks_finds_pages_when_nothing_else_does);
     RUN(every_length_has_its_class);
     RUN(blocks_never_overlap);
     RUN(a_block_freed_is_not_taken_again_before_commit);

@@ -1,4 +1,5 @@
 /* test_keyspace.c - keys whatever they hold: deletion, expiry, renames, copies, databases, counts, a random key. */
+#include "store/room.h"
 #include "store_fixture.h"
 
 static fr_status do_get(store *st, txn *t, op *o) {
@@ -47,7 +48,8 @@ static void conditions_of_expire(void) {
         uint64_t at;
         bool changes;
     } row[] = {{EXPIRE_XX, NOW + 50, false}, {EXPIRE_GT, NOW + 50, false}, {EXPIRE_LT, NOW + 90, true},
-               {EXPIRE_NX, NOW + 50, false}, {EXPIRE_GT, NOW + 80, false}, {EXPIRE_GT, NOW + 95, true},
+               {EXPIRE_NX, NOW + 50, false}, {EXPIRE_GT, NOW + 90, false},
+               {EXPIRE_LT, NOW + 90, false}, {EXPIRE_GT, NOW + 80, false}, {EXPIRE_GT, NOW + 95, true},
                {EXPIRE_LT, NOW + 99, false}, {EXPIRE_XX, NOW + 60, true},  {0, NO_EXPIRY, true},
                {0, NO_EXPIRY, false},        {0, NOW - 1, true}};
     for (size_t i = 0; i < FR_COUNTOF(row); i++) {
@@ -113,6 +115,10 @@ static void flush_and_swap(void) {
     CHECK(count(st, 0) == 500);
     did(st, (op){.run = do_swap, .name = "x", .by = 0, .at = 1}, FR_OK);
     CHECK(count(st, 0) == 0 && count(st, 1) == 500 && holds(st, "k1", NULL));
+    for (uint32_t db = 0; db < DATABASES; db++) { /* what each space stands for went along */
+        uint64_t space = segment_super(st->s)->db[db];
+        CHECK(SEG_AT(st->s, st->s->l.spaces, uint64_t)[space] == SPACE_MAKE(SPACE_DB, db));
+    }
     did(st, (op){.run = do_swap, .name = "x", .by = 1, .at = 0}, FR_OK);
     CHECK(holds(st, "k1", "v"));
     did(st, (op){.run = do_flush_db, .name = "x", .by = 0}, FR_OK);
@@ -124,6 +130,7 @@ static void flush_and_swap(void) {
     unsigned freed = 0;
     for (int i = 0; i < 1000; i++) freed += store_tick(st, NOW, 1000);
     CHECK(freed == 499 && pages_used(st) <= used);
+    CHECK(stat_sum(st->s, STAT_expired_keys) == 0); /* they were flushed */
     for (int i = 0; i < 3000; i++) { /* space ids come back */
         set(st, "k", "v");
         did(st, (op){.run = do_flush_db, .name = "x", .by = -1}, FR_OK);
@@ -275,7 +282,166 @@ static void an_expired_key_has_another_version(void) {
     close_sound(st);
 }
 
+static uint64_t expiry_of(store *st, const char *name) {
+    op o = {.run = do_find, .name = name};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    CHECK(o.flag);
+    return o.at;
+}
+static uint64_t expiring(store *st) {
+    op o = {.run = do_count, .name = "x", .by = 0};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return o.at;
+}
+
+static void an_expiry_goes_where_its_key_goes(void) {
+    store *st = big_store();
+    char field[16];
+    set(st, "s", "value");
+    set(st, "n", "17");
+    hset(st, "h", "f", "v");
+    for (int i = 0; i < 2000; i++) {
+        snprintf(field, sizeof field, "f%d", i);
+        hset(st, "t", field, "some value");
+    }
+    const char *const names[] = {"s", "n", "h", "t"};
+    for (size_t i = 0; i < FR_COUNTOF(names); i++) {
+        CHECK(did(st, (op){.run = do_expire, .name = names[i], .at = NOW + 10 + i}, FR_OK));
+        CHECK(expiring(st) == 1);
+        CHECK(did(st, (op){.run = do_rename, .name = names[i], .other = names[i]}, FR_OK)); /* to itself */
+        CHECK(did(st, (op){.run = do_rename, .name = names[i], .other = "moved"}, FR_OK));
+        CHECK(expiry_of(st, "moved") == NOW + 10 + i && !exists(st, names[i]) && expiring(st) == 1);
+        CHECK(did(st, (op){.run = do_copy, .name = "moved", .other = "twin"}, FR_OK));
+        CHECK(expiry_of(st, "twin") == NOW + 10 + i && expiring(st) == 2);
+        CHECK(did(st, (op){.run = do_expire, .name = "twin", .at = NO_EXPIRY}, FR_OK));
+        CHECK(expiry_of(st, "twin") == NO_EXPIRY && expiring(st) == 1);
+        CHECK(del(st, "moved") && expiring(st) == 0);
+    }
+    close_sound(st);
+}
+
+/* WATCH of an absent name: a key that was there meanwhile has changed it, wherever it went. */
+static void a_rename_changes_what_is_absent(void) {
+    store *st = big_store();
+    char field[16];
+    for (int tree = 0; tree < 2; tree++) {
+        uint64_t before = version_of(st, "k");
+        for (int i = 0; i < (tree ? 2000 : 1); i++) {
+            snprintf(field, sizeof field, "f%d", i);
+            hset(st, "k", field, "some value");
+        }
+        CHECK(did(st, (op){.run = do_rename, .name = "k", .other = "away"}, FR_OK));
+        CHECK(version_of(st, "k") != before);
+    }
+    close_sound(st);
+}
+
+/* --- iteration -------------------------------------------------------------------------------------------------------- */
+
+typedef struct walk {
+    uint64_t cursor;
+    uint8_t met[1000];
+} walk;
+
+static fr_status meet(void *ctx, span name, enum kind kind, uint64_t expiry, uint64_t version) {
+    char text[8] = {0};
+    (void)kind, (void)expiry, (void)version;
+    memcpy(text, name.p, name.n < 7 ? name.n : 7);
+    ((walk *)ctx)->met[atoi(text + 1)]++;
+    return FR_OK;
+}
+static fr_status do_scan(store *st, txn *t, void *ctx) {
+    walk *w = ctx;
+    return keyspace_scan(st, t, 0, NO_TABLE, &w->cursor, 10, meet, w);
+}
+
+static void a_scan_meets_the_living_of_every_stripe(void) {
+    store *st = big_store();
+    char name[8];
+    walk w = {.cursor = 0};
+    for (int i = 0; i < 1000; i++) {
+        snprintf(name, sizeof name, "k%d", i);
+        set(st, name, "v");
+        if (i % 10 == 0) CHECK(did(st, (op){.run = do_expire, .name = name, .at = NOW + 10}, FR_OK));
+    }
+    do {
+        CHECK_STATUS(store_read(st, NOW + 10, NULL, do_scan, &w, &last_error), FR_OK);
+    } while (w.cursor);
+    for (int i = 0; i < 1000; i++) CHECK(w.met[i] == (i % 10 != 0));
+    CHECK(room_reclaim_all(st, NOW + 9, NOW + 500, &last_error) == 0);
+    CHECK(room_reclaim_all(st, NOW + 10, NOW + 500, &last_error) == 100); /* all in one pass */
+    CHECK(count(st, 0) == 900 && stat_sum(st->s, STAT_expired_keys) == 100);
+    for (int i = 0; i < 1000; i++) { /* now many in each quad: more than one transaction takes */
+        snprintf(name, sizeof name, "k%d", i);
+        if (i % 10) CHECK(did(st, (op){.run = do_expire, .name = name, .at = NOW + 20}, FR_OK));
+    }
+    CHECK(room_reclaim_all(st, NOW + 20, NOW + 500, &last_error) == 900 && count(st, 0) == 0);
+    close_sound(st);
+}
+
+/* --- hashes and clocks ------------------------------------------------------------------------------------------------ */
+
+static void every_byte_of_a_name_is_in_its_hash(void) {
+    store *st = big_store();
+    char name[100];
+    for (size_t n = 1; n <= sizeof name; n++) {
+        memset(name, 'a', sizeof name);
+        uint64_t plain = key_hash(st->s, 0, (span){name, n});
+        CHECK(plain != key_hash(st->s, 1, (span){name, n}) && plain != key_hash(st->s, 0, (span){name, n - 1}));
+        for (size_t i = 0; i < n; i++) {
+            name[i] ^= 1;
+            CHECK(key_hash(st->s, 0, (span){name, n}) != plain);
+            name[i] ^= 1;
+        }
+    }
+    close_sound(st);
+}
+
+static void what_the_server_looks_up_is_no_hit(void) {
+    store *st = big_store();
+    CHECK_STATUS(segment_register(st->s, &last_error), FR_OK);
+    txn t;
+    key k;
+    found f;
+    txn_init(&t, st->s, &last_error);
+    for (uint32_t db = 0; db < 2; db++) {
+        CHECK_STATUS(key_route(st, db ? DB_SYSTEM : 0, text_of("absent"), &k, &last_error), FR_OK);
+        txn_begin_read(&t, NOW);
+        CHECK_STATUS(key_lookup(st, &t, &k, &f), FR_OK);
+        CHECK_STATUS(txn_commit(&t), FR_OK);
+        CHECK(stat_sum(st->s, STAT_keyspace_misses) == 1);
+    }
+    close_sound(st);
+}
+
+/* One offset between the clocks for all: it stays where it is while they differ by a millisecond or two from it. */
+static void the_offset_of_the_clocks_follows_only_steps(void) {
+    store *st = big_store();
+    uint64_t *cell = &segment_super(st->s)->wall_offset_ms;
+    for (int64_t off = -1; off <= 1; off++) {
+        uint64_t kept = clock_wall_ms() - clock_boot_ms() + (uint64_t)off;
+        *cell = kept;
+        CHECK(keyspace_to_wall(st, 5) == kept + 5 && *cell == kept && keyspace_from_wall(st, kept + 7) == 7);
+    }
+    for (int64_t off = -60000; off <= 60000; off += 120000) {
+        uint64_t truth = clock_wall_ms() - clock_boot_ms();
+        *cell = truth + (uint64_t)off;
+        CHECK(keyspace_to_wall(st, 5) - truth - 5 + 2 <= 4 && *cell - truth + 2 <= 4);
+        *cell = truth + (uint64_t)off;
+        st->s->readonly = true;
+        CHECK(keyspace_to_wall(st, 5) - truth - 5 + 2 <= 4 && *cell == truth + (uint64_t)off); /* who reads only, moves nothing */
+        st->s->readonly = false;
+    }
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(an_expiry_goes_where_its_key_goes);
+    RUN(a_rename_changes_what_is_absent);
+    RUN(a_scan_meets_the_living_of_every_stripe);
+    RUN(every_byte_of_a_name_is_in_its_hash);
+    RUN(what_the_server_looks_up_is_no_hit);
+    RUN(the_offset_of_the_clocks_follows_only_steps);
     RUN(a_key_lives_to_its_last_millisecond);
     RUN(names_that_share_a_tag_are_two_keys);
     RUN(absence_has_a_version_that_never_comes_back);

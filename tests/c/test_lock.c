@@ -411,6 +411,81 @@ static void a_full_segment_keeps_no_crowd_from_letting_go(void) {
     close_sound(st);
 }
 
+static owners owners_now(store *st) {
+    ask a = {.base = {.run = do_facts, .name = "lock"}};
+    CHECK_STATUS(store_read(st, now, NULL, run_op, &a.base, &last_error), FR_OK);
+    CHECK(a.base.flag);
+    return a.o;
+}
+
+/* A writer that gives up stood between readers: the second is let in by that, and need not ask. */
+static void who_stood_behind_one_that_leaves_is_let_in(void) {
+    store *st = fresh();
+    take(st, "r1", true, READERS, true, 0);
+    take(st, "w", false, READERS, true, 0);
+    take(st, "r2", true, READERS, true, 0);
+    CHECK(owners_now(st).holders == 1 && owners_now(st).waiters == 2);
+    op o = {.run = do_leave, .name = "lock", .value = text_of("w")};
+    CHECK_STATUS(write_op_at(st, &o, now), FR_OK);
+    CHECK(owners_now(st).holders == 2 && owners_now(st).waiters == 0);
+    close_sound(st);
+}
+
+static void all_who_died_are_dropped_at_once(void) {
+    store *st = fresh();
+    as(st, 2);
+    CHECK(take(st, "dead", true, 3, true, 0).outcome == LOCK_GRANTED);
+    as(st, 3);
+    CHECK(take(st, "dead too", true, 3, true, 0).outcome == LOCK_GRANTED);
+    as(st, 1);
+    segment_set_dead(st->s, 2, true);
+    segment_set_dead(st->s, 3, true);
+    CHECK(take(st, "a", true, 3, true, 0).outcome == LOCK_GRANTED && owners_now(st).holders == 1);
+    CHECK(stat_sum(st->s, STAT_lock_owner_deaths) == 2);
+    close_sound(st);
+}
+
+static void the_dead_do_not_fill_a_line(void) {
+    store *st = fresh();
+    char token[16];
+    take_one(st, "holder", true);
+    take_one(st, "first", true); /* it lives, and those behind it do not come to the head of the line */
+    as(st, 2);
+    for (unsigned i = 2; i < OWNERS_MAX; i++) {
+        snprintf(token, sizeof token, "t%u", i);
+        CHECK(take_one(st, token, true).outcome == LOCK_QUEUED);
+    }
+    as(st, 1);
+    CHECK(take_one(st, "one more", true).outcome == LOCK_REFUSED);
+    segment_set_dead(st->s, 2, true);
+    lock_state got = take_one(st, "one more", true);
+    CHECK(got.outcome == LOCK_QUEUED && got.ahead == 1 && owners_now(st).waiters == 2);
+    close_sound(st);
+}
+
+static fr_status meet(void *ctx, span name, enum kind kind, uint64_t expiry, uint64_t version) {
+    (void)name, (void)kind, (void)expiry, (void)version;
+    ++*(unsigned *)ctx;
+    return FR_OK;
+}
+static fr_status scan_all(store *st, txn *t, void *ctx) {
+    uint64_t cursor = 0;
+    return keyspace_scan(st, t, 0, NO_TABLE, &cursor, UINT64_MAX, meet, ctx);
+}
+static void a_scan_does_not_meet_locks_of_the_dead(void) {
+    store *st = fresh();
+    as(st, 2);
+    take_one(st, "dead", true);
+    as(st, 1);
+    for (unsigned dead = 0; dead < 2; dead++) {
+        unsigned met = 0;
+        segment_set_dead(st->s, 2, dead);
+        CHECK_STATUS(store_read(st, now, NULL, scan_all, &met, &last_error), FR_OK);
+        CHECK(met == !dead);
+    }
+    close_sound(st);
+}
+
 static void readers_share_and_writers_do_not(void) {
     store *st = fresh();
     CHECK(take(st, "r1", true, READERS, true, 0).outcome == LOCK_GRANTED);
@@ -512,6 +587,10 @@ int main(void) {
     RUN(reclaiming_keeps_the_order_of_a_line);
     RUN(a_full_segment_keeps_nobody_from_letting_go);
     RUN(a_full_segment_keeps_no_crowd_from_letting_go);
+    RUN(who_stood_behind_one_that_leaves_is_let_in);
+    RUN(all_who_died_are_dropped_at_once);
+    RUN(the_dead_do_not_fill_a_line);
+    RUN(a_scan_does_not_meet_locks_of_the_dead);
     RUN(readers_share_and_writers_do_not);
     RUN(the_line_has_an_end);
     RUN(other_kinds_are_refused);

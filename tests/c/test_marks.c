@@ -83,6 +83,112 @@ static void a_change_before_the_mark_is_seen(void) {
 
 static bool rung(const wait_point *p) { return (uint32_t)__atomic_load_n(p->futex, __ATOMIC_SEQ_CST) != p->seen; }
 
+/* --- every change of a key rings for it ---------------------------------------------------------------------------------- */
+
+static fr_status do_flush_0(store *st, txn *t, op *o) { return (void)o, keyspace_flush(st, t, 0); }
+static fr_status do_swap(store *st, txn *t, op *o) { return (void)o, keyspace_swap(st, t, 0, 3); }
+static fr_status do_many(store *st, txn *t, op *o) { /* more keys than a transaction can name, the one last */
+    char name[16];
+    key other;
+    set_options plain = {.condition = SET_ALWAYS};
+    set_result r;
+    for (int i = 0; i < 3 * TXN_WAKES; i++) {
+        snprintf(name, sizeof name, "other%d", i);
+        fr_status status = key_route(st, 0, text_of(name), &other, t->err);
+        if (status == FR_OK) status = str_set(st, t, &other, text_of("v"), &plain, &r);
+        if (status != FR_OK) return status;
+    }
+    return str_set(st, t, &o->k, text_of("v"), &plain, &r);
+}
+static fr_status do_hand_over_and_set(store *st, txn *t, op *o) { /* one waiter of `lock` is meant, and everybody of the key */
+    bool done;
+    set_options plain = {.condition = SET_ALWAYS};
+    set_result r;
+    fr_status status = lock_release(st, t, &o->k2, text_of("holder"), &done);
+    return status == FR_OK ? str_set(st, t, &o->k, text_of("v"), &plain, &r) : status;
+}
+
+static void grow_to_a_tree(store *st) {
+    char field[16];
+    for (int i = 0; i < 600; i++) {
+        snprintf(field, sizeof field, "f%d", i);
+        hset(st, "k", field, "some value");
+    }
+}
+static void small_hash(store *st) { hset(st, "k", "f", "v"); hset(st, "k", "g", "v"); }
+static void short_string(store *st) { set(st, "four"); }
+static void with_an_end(store *st) {
+    set(st, "v");
+    CHECK_STATUS(write_one(st, &(op){.run = do_expire, .name = "k", .at = NOW + 100}), FR_OK);
+}
+static void another(store *st) { CHECK_STATUS(write_one(st, &(op){.run = do_set, .name = "j", .value = text_of("v")}), FR_OK); }
+static void a_line(store *st) {
+    lock_request r = {.token = text_of("holder"), .limit = 1, .queue = true, .owned = true};
+    lock_state state;
+    CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
+    r.token = text_of("next");
+    CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
+    r.token = text_of("the one after"); /* sleeps on when the lock is handed to the next */
+    CHECK_STATUS(lock_try(st, 0, text_of("lock"), &r, &state, &last_error), FR_OK);
+    CHECK(state.outcome == LOCK_QUEUED && state.ahead == 1);
+}
+
+static void every_change_of_a_key_rings(void) {
+    static const struct {
+        const char *what;
+        void (*before)(store *st);
+        op change;
+    } row[] = {
+        {"SET", NULL, {.run = do_set, .name = "k", .value = {"v", 1}}},
+        {"SET in place", short_string, {.run = do_set, .name = "k", .value = {"FOUR", 4}}},
+        {"SET of another length", short_string, {.run = do_set, .name = "k", .value = {"longer value", 12}}},
+        {"DEL", short_string, {.run = do_del, .name = "k"}},
+        {"EXPIRE", short_string, {.run = do_expire, .name = "k", .at = NOW + 100}},
+        {"EXPIRE again", with_an_end, {.run = do_expire, .name = "k", .at = NOW + 200}},
+        {"EXPIRE at once", short_string, {.run = do_expire, .name = "k", .at = NOW - 1}},
+        {"PERSIST", with_an_end, {.run = do_expire, .name = "k", .at = NO_EXPIRY}},
+        {"RENAME away", short_string, {.run = do_rename, .name = "k", .other = "j"}},
+        {"RENAME of a tree", grow_to_a_tree, {.run = do_rename, .name = "k", .other = "j"}},
+        {"COPY", short_string, {.run = do_copy, .name = "j", .other = "k"}},
+        {"RENAME onto it", short_string, {.run = do_rename, .name = "j", .other = "k"}},
+        {"HSET", NULL, {.run = do_hset, .name = "k", .field = {"f", 1}, .value = {"v", 1}}},
+        {"HSET of a tree", grow_to_a_tree, {.run = do_hset, .name = "k", .field = {"f7", 2}, .value = {"other", 5}}},
+        {"HDEL", small_hash, {.run = do_hdel, .name = "k", .field = {"f", 1}}},
+        {"HDEL of a tree", grow_to_a_tree, {.run = do_hdel, .name = "k", .field = {"f7", 2}}},
+        {"FLUSHDB", short_string, {.run = do_flush_0, .name = "k"}},
+        {"SWAPDB", short_string, {.run = do_swap, .name = "k"}},
+        {"many keys", NULL, {.run = do_many, .name = "k"}},
+        {"a hand-over beside it", a_line, {.run = do_hand_over_and_set, .name = "k", .other = "lock"}},
+    };
+    for (size_t i = 0; i < FR_COUNTOF(row); i++) {
+        store *st = fresh();
+        op change = row[i].change;
+        uint64_t hash;
+        another(st);
+        if (row[i].before) row[i].before(st);
+        CHECK_STATUS(key_wait_hash(st, 0, text_of("k"), &hash, &last_error), FR_OK);
+        wait_point p = wait_mark(st->s, hash), bell = wait_doorbell(st->s);
+        wait_mark_doorbell(st->s, hash);
+        CHECK_STATUS(write_op(st, &change), FR_OK);
+        CHECK(rung(&p) && rung(&bell));
+        if (!rung(&p)) fprintf(stderr, "%s rings for nobody\n", row[i].what);
+        store_close(st);
+    }
+}
+
+/* Who sleeps in the line of one lock is told of another key by a transaction that hands that lock to somebody else. */
+static void a_hand_over_beside_another_key_wakes_all_of_that_key(void) {
+    store *st = fresh();
+    uint64_t hash;
+    op change = {.run = do_hand_over_and_set, .name = "k", .other = "lock"};
+    a_line(st);
+    CHECK_STATUS(key_wait_hash(st, 0, text_of("k"), &hash, &last_error), FR_OK);
+    wait_mark(st->s, hash);
+    CHECK_STATUS(write_op(st, &change), FR_OK);
+    CHECK(!(ld8(SEG_AT(st->s, st->s->l.notify, uint64_t) + 2 * (hash & (st->s->g.notify_words - 1))) & 1)); /* nobody sleeps on */
+    close_sound(st);
+}
+
 static void every_change_of_a_counter_rings(void) {
     store *st = fresh();
     uint64_t hash;
@@ -172,6 +278,8 @@ static void a_hand_over_before_the_mark_is_taken(void) {
 
 int main(void) {
     RUN(a_change_before_the_mark_is_seen);
+    RUN(every_change_of_a_key_rings);
+    RUN(a_hand_over_beside_another_key_wakes_all_of_that_key);
     RUN(every_change_of_a_counter_rings);
     RUN(a_release_before_the_mark_is_seen);
     RUN(whoever_stands_in_line_marks_and_looks);

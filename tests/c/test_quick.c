@@ -367,7 +367,69 @@ static void waiters_are_looked_for_after_the_unlock(void) {
     close_sound(st);
 }
 
+/* Columns end where their type does, a row's expiry is for those who look at the clock. */
+static void refuses_rows_that_are_not_its_case(void) {
+    store *st = big_store();
+    schema sc = {.columns = 0};
+    table *tb;
+    bool created;
+    int64_t out;
+    char image[256];
+    static const struct {
+        const char *type, *at;
+        int64_t by;
+    } end[] = {{"int8", "127", 1}, {"int8", "-128", -1}, {"uint8", "255", 1}, {"uint8", "0", -1}, {"int16", "32767", 1},
+               {"uint16", "65535", 1}, {"int32", "-2147483648", -1}, {"uint32", "4294967295", 1},
+               {"int64", "9223372036854775807", 1}};
+    for (size_t i = 0; i < FR_COUNTOF(end); i++) {
+        char name[4] = {'c', (char)('0' + i)};
+        CHECK_STATUS(schema_add(&sc, text_of(name), text_of(end[i].type), &last_error), FR_OK);
+    }
+    CHECK_STATUS(table_declare(st, text_of("t"), 4, &sc, NOW, &tb, &created, &last_error), FR_OK);
+    for (size_t i = 0; i < FR_COUNTOF(end); i++) {
+        char name[4] = {'c', (char)('0' + i)};
+        hset(st, "t:r", name, end[i].at);
+        key k = route(st, "t:r");
+        CHECK_STATUS(quick_row_add(st, &k, tb, &tb->schema.column[i], end[i].by, &out), FR_RETRY);
+        CHECK(hget_is(st, "t:r", name, end[i].at));
+        CHECK_STATUS(quick_row_add(st, &k, tb, &tb->schema.column[i], -end[i].by, &out), FR_OK);
+    }
+    key k = route(st, "t:r");
+    CHECK_STATUS(quick_row_image(st, &k, tb, image), FR_OK);
+    CHECK_STATUS(write_op(st, &(op){.run = do_expire, .name = "t:r", .at = NOW + 50}), FR_OK);
+    CHECK_STATUS(quick_row_image(st, &k, tb, image), FR_RETRY);
+    CHECK_STATUS(quick_row_add(st, &k, tb, &tb->schema.column[0], -1, &out), FR_RETRY);
+    close_sound(st);
+}
+
+/* An eviction policy wants access marks; a damaged segment is not written to, and of a lost one nothing is believed. */
+static void refuses_what_the_segment_is_in(void) {
+    store *st = big_store();
+    superblock *super = segment_super(st->s);
+    int64_t out;
+    quick_value v;
+    set(st, "s", "value");
+    set(st, "n", "41");
+    key s = route(st, "s"), n = route(st, "n");
+    super->shared_settings[SETTING_POLICY] = 1;
+    CHECK_STATUS(quick_get(st, &s, &v), FR_RETRY);
+    CHECK_STATUS(quick_set(st, &s, text_of("other")), FR_RETRY);
+    super->shared_settings[SETTING_POLICY] = 0;
+    super->damaged = 1;
+    CHECK_STATUS(quick_set(st, &s, text_of("other")), FR_RETRY);
+    CHECK_STATUS(quick_incr(st, &n, 1, &out), FR_RETRY);
+    super->damaged = 0;
+    CHECK(general_says(st, "s", "value") && general_says(st, "n", "41"));
+    st->s->lost = true;
+    CHECK_STATUS(quick_set(st, &s, text_of("other")), FR_LOST);
+    CHECK_STATUS(quick_incr(st, &n, 1, &out), FR_LOST);
+    st->s->lost = false;
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(refuses_rows_that_are_not_its_case);
+    RUN(refuses_what_the_segment_is_in);
     RUN(waiters_are_looked_for_after_the_unlock);
     RUN(agrees_with_the_general_path);
     RUN(refuses_what_is_not_its_case);

@@ -180,6 +180,7 @@ static void test_wrong_bytes_refused(void) {
     EXPECT("*1\r\n$4\r\nPINGxx", "!Protocol error: expected CRLF after bulk");
     EXPECT("*1\r\n$3\r\nPING\r\n", "!Protocol error: expected CRLF after bulk");
     EXPECT("*1\r\n$4\r\nPING\n\n", "!Protocol error: expected CRLF after bulk");
+    EXPECT("*1\r\n$4\r\nPING\rx", "!Protocol error: expected CRLF after bulk");
     EXPECT("PING\r\n*1\r\n$x\r\n", "PING\n!Protocol error: invalid bulk length");
 }
 
@@ -323,6 +324,15 @@ static void test_a_reply_beyond_its_limit_breaks(void) {
     reply_init(&r, 2048);
     for (int i = 0; i < 4; i++) reply_bulk(&r, (span){big, sizeof big});
     CHECK(r.broken && r.n <= 4096);
+    reply_free(&r);
+    reply_init(&r, 2048); /* what the peer has taken does not count */
+    reply_bulk(&r, (span){big, 984});
+    reply_bulk(&r, (span){big, 984});
+    reply_drop(&r, 990); /* less than half: it stays where it is */
+    reply_bulk(&r, (span){big, 884});
+    CHECK(!r.broken && r.n - r.sent == 2 * 992 - 990 + 892);
+    for (int i = 0; i < 3; i++) reply_bulk(&r, (span){big, 984});
+    CHECK(r.broken);
     reply_free(&r);
 }
 

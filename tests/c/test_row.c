@@ -318,7 +318,41 @@ static void clearing_leaves_the_table_and_the_others(void) {
     close_sound(st);
 }
 
+static fr_status do_row_cas(store *st, txn *t, op *o) { return row_cas(st, t, &o->k, o->field, o->old, o->value, &o->outcome); }
+
+static void comparing_with_what_is_not_there_makes_nothing(void) {
+    store *st = big_store();
+    make(st, 10);
+    op o = {.run = do_row_cas, .name = "t:a", .field = text_of("count"), .old = text_of("0"), .value = text_of("1")};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    CHECK(o.outcome == -1 && !exists(st, "t:a") && info(st).rows == 0);
+    hset(st, "t:a", "count", "0");
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    CHECK(o.outcome == 1 && hget_is(st, "t:a", "count", "1"));
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    CHECK(o.outcome == 0 && hget_is(st, "t:a", "count", "1"));
+    close_sound(st);
+}
+
+/* NaN is neither less, nor equal, nor more. */
+static void nothing_compares_with_no_number(void) {
+    static const enum row_test tests[] = {ROW_EQ, ROW_NE, ROW_LT, ROW_LE, ROW_GT, ROW_GE};
+    store *st = big_store();
+    update u;
+    make(st, 10);
+    hset(st, "t:a", "x", "1.5");
+    for (size_t i = 0; i < FR_COUNTOF(tests); i++) {
+        given(&u, "t:a");
+        when(&u, X, tests[i], flt(0.0 / 0.0)), to_set(&u, SMALL, num(1));
+        CHECK_STATUS(run(st, &u), FR_OK);
+        CHECK(!u.done && hdel(st, "t:a", "small") == 0);
+    }
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(comparing_with_what_is_not_there_makes_nothing);
+    RUN(nothing_compares_with_no_number);
     RUN(several_columns_change_at_once);
     RUN(conditions_decide);
     RUN(an_absent_row_meets_no_condition_but_its_defaults);

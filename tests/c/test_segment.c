@@ -239,6 +239,41 @@ static void headers_that_lie(void) {
     }
 }
 
+/* One bit of any byte of the half that never changes. */
+static void no_byte_of_the_header_is_beside_its_checksum(void) {
+    fresh();
+    segment_close(opened(&creating));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    for (size_t at = 0; at < offsetof(superblock, checksum) + 8; at++) {
+        uint8_t byte, other;
+        CHECK(pread(fd, &byte, 1, (off_t)at) == 1);
+        other = byte ^ 1;
+        CHECK(pwrite(fd, &other, 1, (off_t)at) == 1);
+        segment *s = NULL;
+        CHECK(segment_open(path, &reading, &s, NULL, &err) != FR_OK);
+        if (s) segment_close(s);
+        CHECK(pwrite(fd, &byte, 1, (off_t)at) == 1);
+    }
+    close(fd);
+    segment_close(opened(&attaching));
+}
+
+/* A copy that left out pages of zeros: a store to one of them would be SIGBUS on a full file system. */
+static void holes_are_filled_before_anybody_stores(void) {
+    struct stat st;
+    fresh();
+    segment_close(opened(&creating));
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    CHECK(fstat(fd, &st) == 0);
+    CHECK(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, st.st_size - 65536, 65536) == 0);
+    CHECK(fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size);
+    segment_close(opened(&reading));
+    CHECK(fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 < (uint64_t)st.st_size); /* who reads only, leaves it so */
+    segment_close(opened(&attaching));
+    CHECK(fstat(fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size);
+    close(fd);
+}
+
 static void truncated_files(void) {
     static const off_t lengths[] = {8, 511, 512, 1023, 1024, 4096, 100000};
     for (size_t i = 0; i < FR_COUNTOF(lengths); i++) {
@@ -363,6 +398,37 @@ static void grows_to_its_limit_in_steps(void) {
     CHECK(ld8(SEG_AT(other, before - 8, uint64_t)) == before && !segment_holds(other, before - 8, 16));
     segment_close(s);
     segment_close(other);
+}
+
+/* Two processes grow at once: the one that comes later to say so has less to say. */
+static struct {
+    segment *other;
+    const uint32_t *latch;
+} quicker;
+
+static void grow_twice_first(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)n;
+    if (kind != ACCESS_CAS4 || addr != quicker.latch) return;
+    fr_hook = NULL;
+    CHECK_STATUS(segment_grow(quicker.other, &err), FR_OK);
+    CHECK_STATUS(segment_grow(quicker.other, &err), FR_OK);
+}
+
+static void the_slower_of_two_growers_takes_nothing_back(void) {
+    fresh();
+    segment *s = opened(&creating);
+    quicker.other = opened(&attaching);
+    CHECK_STATUS(segment_register(s, &err), FR_OK);
+    CHECK_STATUS(segment_register(quicker.other, &err), FR_OK);
+    uint64_t before = ld8(&segment_super(s)->size);
+    quicker.latch = &segment_stripe(s, segment_pool_latch(s))->latch;
+    fr_hook = grow_twice_first;
+    CHECK_STATUS(segment_grow(s, &err), FR_OK);
+    fr_hook = NULL;
+    uint64_t after = ld8(&segment_super(s)->size), step = s->g.max_size / 16;
+    CHECK(after > before + step); /* both steps of the other */
+    segment_close(quicker.other);
+    segment_close(s);
 }
 
 static void proof_does_not_believe_the_header(void) {
@@ -570,6 +636,8 @@ int main(void) {
     RUN(other_kinds_of_files_are_named);
     RUN(random_files_are_refused);
     RUN(headers_that_lie);
+    RUN(no_byte_of_the_header_is_beside_its_checksum);
+    RUN(holes_are_filled_before_anybody_stores);
     RUN(truncated_files);
     RUN(another_boot_is_noticed);
     RUN(strangers_files_are_refused);
@@ -579,6 +647,7 @@ int main(void) {
     RUN(permission_denied_says_whose_it_is);
     RUN(readers_need_no_lock_file_and_no_slot);
     RUN(grows_to_its_limit_in_steps);
+    RUN(the_slower_of_two_growers_takes_nothing_back);
     RUN(proof_does_not_believe_the_header);
     RUN(preallocation_takes_everything);
     RUN(a_full_file_system_is_an_error);

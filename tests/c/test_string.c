@@ -223,6 +223,13 @@ static void extents(void) {
     op o = {.run = do_get, .name = "scattered"};
     CHECK_STATUS(read_op(st, &o), FR_OK);
     CHECK(o.v.n == 200000 && o.v.p == NULL);
+    for (size_t at = 0; at < 200000; at += 40000) { /* compared to the last piece of the last extent */
+        big[at + 39999] = 'y';
+        op c = {.run = do_cas, .name = "scattered", .old = {big, 200000}, .value = text_of("never")};
+        CHECK_STATUS(write_op(st, &c), FR_OK);
+        CHECK(c.outcome == 0);
+        big[at + 39999] = 'x';
+    }
     check_sound(st);
     CHECK(del(st, "scattered"));
     free(big);
@@ -306,7 +313,94 @@ static void a_block_that_became_another_is_damage(void) {
     store_close(st);
 }
 
+static bool differs(store *st, const char *name, const char *from) {
+    op o = {.run = do_get, .name = name};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    return o.flag && !(o.text_n == strlen(from) && memcmp(o.text, from, o.text_n) == 0);
+}
+static uint64_t expiry_of(store *st, const char *name) {
+    op o = {.run = do_find, .name = name};
+    CHECK_STATUS(read_op(st, &o), FR_OK);
+    CHECK(o.flag);
+    return o.at;
+}
+
+/* What edits a value leaves its end alone; what replaces it takes the end away. */
+static void edits_keep_the_expiry(void) {
+    op edits[] = {{.run = do_append, .value = text_of("tail")}, {.run = do_range, .at = 2, .value = text_of("XY")},
+                  {.run = do_cas, .old = text_of("10"), .value = text_of("a value")}, {.run = do_incr, .by = 1},
+                  {.run = do_cas, .old = text_of("10"), .value = text_of("11")}, {.run = do_float, .value = text_of("0.5")}};
+    store *st = big_store();
+    for (size_t i = 0; i < FR_COUNTOF(edits); i++) {
+        edits[i].name = "k";
+        CHECK_STATUS(set(st, "k", "10"), FR_OK);
+        CHECK_STATUS(write_op(st, &(op){.run = do_expire, .name = "k", .at = NOW + 50}), FR_OK);
+        CHECK_STATUS(write_op(st, &edits[i]), FR_OK);
+        CHECK(differs(st, "k", "10") && expiry_of(st, "k") == NOW + 50);
+    }
+    CHECK_STATUS(set(st, "k", "10"), FR_OK);
+    CHECK(expiry_of(st, "k") == NO_EXPIRY);
+    close_sound(st);
+}
+
+static void a_range_leaves_what_is_before_and_behind(void) {
+    store *st = big_store();
+    CHECK_STATUS(set(st, "k", "0123456789abcdefghij"), FR_OK);
+    op o = {.run = do_range, .name = "k", .at = 3, .value = text_of("XYZ")};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    CHECK(o.size == 20 && holds(st, "k", "012XYZ6789abcdefghij"));
+    o = (op){.run = do_range, .name = "k", .at = 22, .value = text_of("!")};
+    CHECK_STATUS(write_op(st, &o), FR_OK);
+    op g = {.run = do_get, .name = "k"};
+    CHECK_STATUS(read_op(st, &g), FR_OK);
+    CHECK(o.size == 23 && g.text_n == 23 && memcmp(g.text, "012XYZ6789abcdefghij\0\0!", 23) == 0);
+    close_sound(st);
+}
+
+/* Values of several pages and of several extents are compared to the last byte. */
+static void long_values_are_compared_as_a_whole(void) {
+    store *st = big_store();
+    for (size_t n = 3000; n < 3000000; n *= 9) {
+        char *value = malloc(n), *other = malloc(n);
+        memset(value, 'v', n);
+        memcpy(other, value, n);
+        CHECK_STATUS(set_n(st, "k", (span){value, n}), FR_OK);
+        size_t places[] = {0, 511, 512, 4095, 4096, n / 2, n - 1};
+        for (size_t i = 0; i < FR_COUNTOF(places); i++) {
+            if (places[i] >= n) continue;
+            other[places[i]] = 'w';
+            op o = {.run = do_cas, .name = "k", .old = {other, n}, .value = text_of("never")};
+            CHECK_STATUS(write_op(st, &o), FR_OK);
+            CHECK(o.outcome == 0);
+            other[places[i]] = 'v';
+        }
+        op o = {.run = do_cas, .name = "k", .old = {other, n}, .value = {value, n - 1}};
+        CHECK_STATUS(write_op(st, &o), FR_OK);
+        CHECK(o.outcome == 1);
+        free(value);
+        free(other);
+    }
+    close_sound(st);
+}
+
+static void the_longest_value_is_exact(void) {
+    static char bytes[2001];
+    store *st = big_store();
+    segment_super(st->s)->shared_settings[SETTING_MAX_VALUE] = 2000;
+    CHECK_STATUS(set_n(st, "k", (span){bytes, 2000}), FR_OK);
+    CHECK_STATUS(set_n(st, "k", (span){bytes, 2001}), FR_TOOLONG);
+    CHECK_STATUS(write_op(st, &(op){.run = do_append, .name = "k", .value = text_of("")}), FR_OK);
+    CHECK_STATUS(write_op(st, &(op){.run = do_append, .name = "k", .value = text_of("x")}), FR_TOOLONG);
+    CHECK_STATUS(write_op(st, &(op){.run = do_range, .name = "k", .at = 1999, .value = text_of("x")}), FR_OK);
+    CHECK_STATUS(write_op(st, &(op){.run = do_range, .name = "k", .at = 2000, .value = text_of("x")}), FR_TOOLONG);
+    close_sound(st);
+}
+
 int main(void) {
+    RUN(edits_keep_the_expiry);
+    RUN(a_range_leaves_what_is_before_and_behind);
+    RUN(long_values_are_compared_as_a_whole);
+    RUN(the_longest_value_is_exact);
     RUN(values_of_every_class);
     RUN(integers_are_kept_as_integers);
     RUN(conditions);

@@ -232,6 +232,35 @@ static void flushing_keeps_declarations(void) {
     store_close(st);
 }
 
+/* WATCH of a row's name that was absent: a row that came and ended meanwhile has changed it. */
+static void a_row_that_was_reclaimed_leaves_a_stamp(void) {
+    store *st = big_store();
+    must_declare(st, "t", 4, "n int32");
+    uint64_t before = version_of(st, "t:a");
+    CHECK_STATUS(try_hset(st, "t:a", "n", text_of("1")), FR_OK);
+    CHECK(expire(st, "t:a", NOW + 10));
+    CHECK(table_reclaim_all(st, NOW + 9) == 0 && table_reclaim_all(st, NOW + 10) == 1);
+    CHECK(!exists(st, "t:a") && version_of(st, "t:a") != before);
+    close_sound(st);
+}
+
+/* A table's space id comes back with its last row, so that tables can be dropped and declared for ever. */
+static void spaces_of_dropped_tables_come_back(void) {
+    geometry g = layout_default(8u << 20);
+    g.spaces = 32;
+    store *st = store_with(&g);
+    for (int i = 0; i < 100; i++) {
+        must_declare(st, "t", 4, "n int32");
+        CHECK_STATUS(try_hset(st, "t:a", "n", text_of("1")), FR_OK);
+        CHECK_STATUS(table_drop(st, SPAN_LIT("t"), NOW, &last_error), FR_OK);
+        table_reclaim_all(st, NOW);
+    }
+    unsigned tables = 0;
+    for (uint32_t i = 0; i < g.spaces; i++) tables += SPACE_KIND(SEG_AT(st->s, st->s->l.spaces, uint64_t)[i]) == SPACE_TABLE;
+    CHECK(tables == 0);
+    close_sound(st);
+}
+
 static void a_dropped_table_comes_back_as_pages(void) {
     store *st = big_store();
     hset(st, "plain", "a", "1");
@@ -517,6 +546,8 @@ int main(void) {
     RUN(a_stale_route_is_found_anew);
     RUN(rows_are_copied_and_renamed);
     RUN(flushing_keeps_declarations);
+    RUN(a_row_that_was_reclaimed_leaves_a_stamp);
+    RUN(spaces_of_dropped_tables_come_back);
     RUN(a_dropped_table_comes_back_as_pages);
     RUN(a_damaged_descriptor_is_an_error);
     RUN(garbage_in_an_image_never_crashes);

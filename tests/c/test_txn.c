@@ -270,6 +270,60 @@ static void a_scribbled_journal_is_damage_not_a_crash(void) {
     store_close(st);
 }
 
+/* A journal of one record, or one that claims `count`, in the hands of a dead process; it is refused, and nothing stored. */
+static void refused_journal(uint64_t (*target)(store *st), uint32_t count, uint64_t spill, uint64_t spilled) {
+    store *st = big_store();
+    stripe *s0 = segment_stripe(st->s, 0);
+    uint64_t at = target(st), before = *SEG_AT(st->s, at & ~UINT64_C(7), uint64_t);
+    s0->latch = LATCH_WORD(2, 1);
+    uint32_t n = st->s->g.journal_records, end = count == n + 1 ? n + 1 : n; /* what lies behind would be believable, too */
+    for (uint32_t i = 0; i < end; i++) s0->journal[i] = (record){at, before ^ 2};
+    s0->jspill = spill;
+    s0->jcount = spilled;
+    s0->jstate = (s0->jstate & ~UINT64_C(0xffff)) + (1 << 16 | count);
+    CHECK_STATUS(recovery_run(st->s, 2, 1), FR_DAMAGED);
+    CHECK(segment_super(st->s)->damaged == 1 && *SEG_AT(st->s, at & ~UINT64_C(7), uint64_t) == before);
+    store_close(st);
+}
+
+static uint64_t a_latch(store *st) { return st->s->l.latches + st->s->l.stripe_bytes; }
+static uint64_t a_commit_word(store *st) { return st->s->l.latches + st->s->l.stripe_bytes + offsetof(stripe, jstate); }
+static uint64_t a_process(store *st) { return st->s->l.procs + sizeof(proc); }
+static uint64_t a_notify_word(store *st) { return st->s->l.notify; }
+static uint64_t an_access_byte(store *st) { return st->s->l.access; }
+static uint64_t of_no_kind(store *st) { return st->s->l.data | 7; }
+static uint64_t sound(store *st) { return st->s->l.data; }
+
+static void journals_that_cannot_be_are_refused(void) {
+    uint64_t (*const target[])(store *) = {a_latch, a_commit_word, a_process, a_notify_word, an_access_byte, of_no_kind};
+    for (size_t i = 0; i < FR_COUNTOF(target); i++) refused_journal(target[i], 1, 0, 0);
+    geometry g = layout_default(256u << 20);
+    refused_journal(sound, g.journal_records + 1, 0, 0);
+    refused_journal(sound, JOURNAL_SPILLED, 8, 1);                  /* no page begins there */
+    refused_journal(sound, JOURNAL_SPILLED, g.max_size, 1);         /* no page is there */
+    refused_journal(sound, JOURNAL_SPILLED, 0, UINT64_C(1) << 60);  /* so many there cannot be */
+}
+
+/* Two spill pages, of which the first names as the second what is none. */
+static void a_chain_of_spill_pages_that_leaves_the_segment_is_damage(void) {
+    uint64_t nowhere[] = {8, UINT64_C(1) << 40, UINT64_MAX & ~UINT64_C(4095)};
+    for (size_t i = 0; i < FR_COUNTOF(nowhere); i++) {
+        store *st = big_store();
+        stripe *s0 = segment_stripe(st->s, 0);
+        uint64_t page = (segment_super(st->s)->size / st->s->g.page_size - 2) * st->s->g.page_size, at = page - 8;
+        uint32_t per_page = (st->s->g.page_size - 16) / sizeof(record);
+        s0->latch = LATCH_WORD(2, 1);
+        *SEG_AT(st->s, page, uint64_t) = nowhere[i];
+        for (uint32_t r = 0; r < per_page; r++) SEG_AT(st->s, page + 16, record)[r] = (record){at, 2};
+        s0->jspill = page;
+        s0->jcount = per_page + 1;
+        s0->jstate = (s0->jstate & ~UINT64_C(0xffff)) + (1 << 16 | JOURNAL_SPILLED);
+        CHECK_STATUS(recovery_run(st->s, 2, 1), FR_DAMAGED);
+        CHECK(*SEG_AT(st->s, at, uint64_t) == 0);
+        store_close(st);
+    }
+}
+
 /* Whoever is going to wait marks a notify entry, then looks at the value. A writer that looked at marks before the unlock's
  * full barrier could miss one whose owner has missed its store. */
 typedef struct bells {
@@ -317,5 +371,7 @@ int main(void) {
     RUN(spilled_records_are_guarded_by_the_page_pool);
     RUN(latches_of_the_living_and_of_the_dead);
     RUN(a_scribbled_journal_is_damage_not_a_crash);
+    RUN(journals_that_cannot_be_are_refused);
+    RUN(a_chain_of_spill_pages_that_leaves_the_segment_is_damage);
     return 0;
 }

@@ -88,6 +88,10 @@ static void a_ring_for_some_leaves_the_mark_for_others(void) {
     wait_mark_doorbell(s, 7);
     wait_ring_some(s, 7, 1);
     CHECK(rung(&a) && rung(&bell)); /* who was about to sleep looks again */
+    wait_point still = a; /* who has slept all along, and was not meant: the next ring must find a mark, and its key */
+    still.seen = __atomic_load_n(still.futex, __ATOMIC_SEQ_CST);
+    wait_ring_some(s, 7, 2);
+    CHECK(rung(&still));
     wait_point b = wait_mark(s, 7);
     bell = wait_doorbell(s);
     wait_ring(s, 7); /* the mark was there still */
@@ -100,12 +104,14 @@ static void a_ring_for_some_leaves_the_mark_for_others(void) {
 /* Two sleepers of one key; each bit wakes its own. */
 static void *sleep_with_bits(void *arg) {
     wait_point *p = arg;
-    return (void *)(uintptr_t)(wait_sleep(p, 1000) == WAIT_WOKEN);
+    return (void *)(uintptr_t)(wait_sleep(p, 999) == WAIT_WOKEN); /* into the next second of the clock */
 }
 
 static void bits_tell_sleepers_apart(void) {
     segment *s = fresh();
     pthread_t one, two;
+    struct timespec began, ended;
+    clock_gettime(CLOCK_MONOTONIC, &began);
     void *woken_one, *woken_two;
     wait_point p = wait_mark(s, 7), q = p;
     p.bits = 1;
@@ -116,7 +122,9 @@ static void bits_tell_sleepers_apart(void) {
     wait_ring_some(s, 7, 2);
     pthread_join(two, &woken_two);
     pthread_join(one, &woken_one); /* slept to the end of its time */
+    clock_gettime(CLOCK_MONOTONIC, &ended);
     CHECK(woken_two && !woken_one);
+    CHECK((ended.tv_sec - began.tv_sec) * 1000 + (ended.tv_nsec - began.tv_nsec) / 1000000 >= 990); /* the whole of it */
     segment_close(s);
 }
 
@@ -158,6 +166,24 @@ static void doorbell_of_this_process(void) {
     CHECK(!rung(&bell));
     wait_ring_doorbell(s);
     CHECK(rung(&bell));
+    segment_close(s);
+}
+
+/* 32 bits of a mask for any number of slots: a ring reaches all that share one. */
+static void doorbells_of_all_slots(void) {
+    geometry g = layout_default(16u << 20);
+    segment *s;
+    g.slots = 80;
+    CHECK_STATUS(segment_anonymous(&g, &s, NULL), FR_OK);
+    uint32_t slots[] = {1, 31, 32, 33, 64, 79};
+    for (size_t i = 0; i < FR_COUNTOF(slots); i++) {
+        segment_become(s, slots[i], 1);
+        wait_point bell = wait_doorbell(s);
+        wait_mark_doorbell(s, 7);
+        segment_become(s, 2, 1); /* another process rings */
+        wait_ring(s, 7);
+        CHECK(rung(&bell));
+    }
     segment_close(s);
 }
 
@@ -204,6 +230,7 @@ int main(void) {
     RUN(ring_all);
     RUN(sleep_times_out_and_wakes_late_sleepers_at_once);
     RUN(doorbell_of_this_process);
+    RUN(doorbells_of_all_slots);
     RUN(no_wake_up_is_lost);
     return 0;
 }

@@ -116,6 +116,49 @@ static void who_was_refused_by_a_long_string_is_told_so_at_the_deadline_only(voi
     close_sound(st);
 }
 
+/* The holder lets go between the last asking of one whose time is up and its leaving the line: it has the lock, and says so. */
+static struct {
+    const uint32_t *latch;
+    unsigned takes;
+} last_moment;
+
+static void let_go_at_the_last_moment(void *ctx, enum access_kind kind, const void *addr, size_t n) {
+    (void)ctx, (void)n;
+    if (kind != ACCESS_CAS4 || addr != last_moment.latch || ++last_moment.takes != 3) return; /* ask: take, drop; leave: take */
+    fr_hook = NULL;
+    CHECK(end("a"));
+}
+
+static void a_grant_in_the_last_moment_is_a_grant(void) {
+    fresh();
+    fr_error err;
+    key k;
+    CHECK(ask("a", false).outcome == LOCK_GRANTED);
+    CHECK_STATUS(key_route(st, 0, NAME, &k, &err), FR_OK);
+    last_moment.latch = &segment_stripe(st->s, k.stripe)->latch;
+    last_moment.takes = 0;
+    fr_hook = let_go_at_the_last_moment;
+    lock_state got = wait_for("b", 0);
+    fr_hook = NULL;
+    CHECK(last_moment.takes == 3 && got.outcome == LOCK_GRANTED && got.fence != 0);
+    CHECK(end("b") && ask("c", false).outcome == LOCK_GRANTED);
+    close_sound(st);
+}
+
+static void who_waits_for_a_key_wakes_when_it_ends(void) {
+    fresh();
+    fr_error err;
+    enum wait_result how;
+    uint64_t began = clock_boot_ms(), now_version;
+    CHECK(set_key("k", "v"));
+    op o = {.run = do_expire, .name = "k", .at = began + 60};
+    CHECK_STATUS(write_op_at(st, &o, began), FR_OK);
+    uint64_t version = seen("k");
+    CHECK_STATUS(key_wait(st, 0, text_of("k"), version, began + 20000, &now_version, &how, &err), FR_OK);
+    CHECK(how == WAIT_WOKEN && now_version != version && clock_boot_ms() - began < 700);
+    close_sound(st);
+}
+
 static void deaths_are_noticed(void) {
     fresh();
     segment_become(st->s, 2, 1);
@@ -267,6 +310,8 @@ int main(void) {
     RUN(long_waits_come_back_once_a_second);
     RUN(signals_interrupt);
     RUN(who_was_refused_by_a_long_string_is_told_so_at_the_deadline_only);
+    RUN(a_grant_in_the_last_moment_is_a_grant);
+    RUN(who_waits_for_a_key_wakes_when_it_ends);
     RUN(deaths_are_noticed);
     RUN(who_becomes_the_first_looks_at_once);
     RUN(the_second_takes_over_when_the_first_dies_too);

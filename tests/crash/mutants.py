@@ -1,8 +1,10 @@
 """Mutation of the harness: seeded bugs, each of which a named test must find.
 
 `mutants.toml` has a row for each: the exact old text in a file, the new text, and the test that kills it. A row is
-applied to a copy of the tree, the killer is built (hooks on, as the C tests are) and run for a bounded time. Killed
-means that the killer said FAILED, hung where the row says it may, or died. A row whose old text is not in its file
+applied to a copy of the tree, the killer is built and run for a bounded time. A killer is a C program of tests/ (hooks
+on, as the C tests are) or a pytest file of tests/ and its arguments: that runs with the copy's Python and with a
+libfridge.so of the copy's C, below the extension modules as they are installed. Killed means that the killer said
+FAILED, hung where the row says it may, or died. A row whose old text is not in its file
 exactly once is an error, as is an unmutated killer that does not pass: the code has moved on, and the row has to follow.
 
 Rows with `survives` are equivalent: they say why no test can tell them apart, and nothing is run.
@@ -10,13 +12,15 @@ Rows with `survives` are equivalent: they say why no test can tell them apart, a
     python tests/crash/mutants.py [--only TEXT] [--quick] [--jobs N]   run them, print the table; exit status 1 on a survivor
     python tests/crash/mutants.py --readme                             write the table of README.md
 
-Leaves out: mutants of the Spin model (../test_model.py has its own), and of Python.
+Leaves out: mutants of the Spin model (../test_model.py has its own), and of csrc/python/ (nothing is compiled against
+Python.h here).
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import os
 import re
 import shlex
@@ -41,9 +45,13 @@ ROOT = HERE.parent.parent
 TABLE = HERE / "mutants.toml"
 README = HERE / "README.md"
 OBJECTS = ROOT / "build" / "mutants"
-COPIED = ("csrc", "tests/c", "tests/crash", "tests/fuzz")
+COPIED = ("csrc", "fridge", "tests")
 FLAGS = ["-std=gnu11", "-O1", "-w", "-fno-strict-aliasing", "-D_GNU_SOURCE", "-DFRIDGE_HOOKS", "-Icsrc", "-Itests/c",
          "-Itests/crash", "-Itests/fuzz", '-DFRIDGE_VERSION="0"', '-DFRIDGE_FLAGS=""']
+SHARED = [flag for flag in FLAGS if flag != "-DFRIDGE_HOOKS"] + ["-fPIC", "-fvisibility=hidden"]  # libfridge.so, as it is installed
+PYTEST = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=60"]
+# `fridge` is the tree's: an editable install's finder would come before PYTHONPATH.
+SITE = "import sys\nsys.meta_path[:] = [f for f in sys.meta_path if 'Redirecting' not in type(f).__name__]\n"
 MACHINE = ["-mcx16"] if os.uname().machine in ("x86_64", "AMD64") else []
 BEGIN, END = "<!-- mutants: written by mutants.py --readme -->", "<!-- /mutants -->"
 COUNTS = re.compile(r"(\d[\d,]*) (triples|schedules|cases|passed)")
@@ -134,6 +142,11 @@ def expand(text: str, cmake: str) -> str:
     return text
 
 
+def is_python(program: str) -> bool:
+    """Is a killer's first word a pytest file, or one test of it?"""
+    return program.partition("::")[0].endswith(".py")
+
+
 def sources(tree: Path, program: str) -> tuple[list[str], list[str]]:
     """Return what a program (c/test_X, crash/X, fuzz/X) is made of, and the linker options it needs."""
     folder, _, name = program.partition("/")
@@ -164,50 +177,66 @@ class Builder:
         self.tree = tree
         self.headers: dict[str, list[str]] = {}
 
-    def _compiler(self, *more: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run([os.environ.get("CC", "cc"), *FLAGS, *MACHINE, *more], cwd=self.tree, capture_output=True, text=True)
+    def _compiler(self, flags: list[str], *more: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([os.environ.get("CC", "cc"), *flags, *MACHINE, *more], cwd=self.tree, capture_output=True, text=True)
         if done.returncode:
             raise TableError(f"does not compile:\n{done.stderr}")
         return done
 
     def _dependencies(self, source: str) -> list[str]:
         if source not in self.headers:
-            rule = self._compiler("-MM", source).stdout.replace("\\\n", " ")
+            rule = self._compiler(FLAGS, "-MM", source).stdout.replace("\\\n", " ")
             self.headers[source] = rule.split(":", 1)[1].split()
         return self.headers[source]
 
-    def _object(self, source: str) -> Path:
-        digest = hashlib.sha256(repr([FLAGS, MACHINE, source]).encode())
+    def _object(self, source: str, flags: list[str]) -> Path:
+        digest = hashlib.sha256(repr([flags, MACHINE, source]).encode())
         for file in self._dependencies(source):
             digest.update((self.tree / file).read_bytes())
         out = OBJECTS / f"{Path(source).stem}-{digest.hexdigest()[:24]}.o"
         if not out.exists():
             fresh = out.with_suffix(f".{os.getpid()}.{id(self)}")
-            self._compiler("-c", source, "-o", str(fresh))
+            self._compiler(flags, "-c", source, "-o", str(fresh))
             fresh.rename(out)
         return out
 
     def build(self, program: str, to: Path) -> None:
         """Build tests/<program>.c of this tree."""
         files, options = sources(self.tree, program)
-        self._compiler(*(str(self._object(file)) for file in files), *options, "-lm", "-lpthread", "-o", str(to))
+        self._compiler(FLAGS, *(str(self._object(file, FLAGS)) for file in files), *options, "-lm", "-lpthread", "-o", str(to))
+
+    def build_package(self) -> None:
+        """Make the tree's fridge/ one that can be imported: a libfridge.so of this tree, beside the installed modules."""
+        layers = ("shm/*.c", "store/*.c", "wire/*.c", "fridge*.c", "hot*.c")
+        engine = [path for layer in layers for path in (self.tree / "csrc").glob(layer)]
+        objects = [str(self._object(str(path.relative_to(self.tree)), SHARED)) for path in sorted(engine)]
+        self._compiler(SHARED, "-shared", *objects, "-lm", "-lpthread", "-Wl,-z,defs", "-o", "fridge/libfridge.so")
+        for module in ("_hot", "_native._fridge"):
+            found = importlib.util.find_spec(f"fridge.{module}")
+            if not found or not found.origin:
+                raise TableError(f"fridge.{module} is not installed: make test does it")
+            folder = self.tree / "fridge" / Path(*module.split(".")[:-1])
+            shutil.copy(found.origin, folder)
+        (self.tree / "sitecustomize.py").write_text(SITE)
 
 
 def copy_tree(to: Path) -> Path:
     """Copy what a killer is built from."""
     for folder in COPIED:
-        shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copy(ROOT / "pyproject.toml", to)
     return to
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def run_killer(binary: Path, arguments: list[str], seconds: float) -> Outcome:
+def run_killer(command: list[str], tree: Path, seconds: float) -> Outcome:
     """Run a built killer, for at most so long. A group of its own: a killer's children end with it."""
     began = time.monotonic()
-    process = subprocess.Popen([binary, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, cwd=binary.parent, process_group=0, text=True, errors="replace")
+    variables = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               cwd=tree, env=variables, process_group=0, text=True, errors="replace")
     try:
         text, _ = process.communicate(timeout=seconds)
         status: int | None = process.returncode
@@ -247,8 +276,13 @@ class Workshop:
         try:
             for file, text in mutated(mutant, builder.tree).items():
                 (builder.tree / file).write_text(text)
-            builder.build(program, binary)
-            return run_killer(binary, arguments, mutant.seconds)
+            if is_python(program):
+                builder.build_package()
+                command = [*PYTEST, f"tests/{program}", *arguments]
+            else:
+                builder.build(program, binary)
+                command = [str(binary), *arguments]
+            return run_killer(command, builder.tree, mutant.seconds)
         finally:
             for file, text in kept.items():
                 (builder.tree / file).write_text(text)
