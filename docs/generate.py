@@ -1,7 +1,7 @@
 """Writes the generated tables of README.md, between marker comments.
 
 ``<!-- commands:begin -->`` .. ``<!-- commands:end -->`` from the command table in the library, ``settings`` from the
-settings table, ``speed`` from the last ``make bench``. A marker that README.md does not have is an error, so that a
+settings table, ``promises`` from tests/README.md, ``speed`` from the last ``make bench``. A marker that README.md does not have is an error, so that a
 table cannot get lost. ``--check`` writes nothing and fails if a table is stale.
 
 The speed table is kept when there is no new measurement: figures come from a run, never from a build.
@@ -84,6 +84,20 @@ def speed_table(results: dict[str, Any]) -> str:
     return f"{table}\n{results['machine']}; {results['build']}. Reproduce with `make bench`.\n"
 
 
+def promises_table(tests: str) -> str:
+    """Return the table of promises: what is promised, the tests that show it, what they last counted.
+
+    Args:
+        tests: tests/README.md, whose table of promises also says what is open.
+
+    Returns:
+        The table.
+    """
+    section = tests.partition("\n## Promises\n")[2].partition("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in section.splitlines() if re.match(r"\| \d", line)]
+    return markdown_table(["#", "promise", "shown by, in `tests/`", "last count"], [row[:4] for row in rows])
+
+
 def replace(readme: str, name: str, table: str) -> str:
     """Return the text with what stands between the markers of `name` replaced.
 
@@ -114,7 +128,12 @@ def generate(readme: str, bench: Path | None) -> str:
     Returns:
         The text with every generated table renewed.
     """
-    tables: dict[str, Callable[[], str]] = {"commands": commands_table, "settings": settings_table}
+    tests = (ROOT / "tests" / "README.md").read_text()
+    tables: dict[str, Callable[[], str]] = {
+        "commands": commands_table,
+        "settings": settings_table,
+        "promises": lambda: promises_table(tests),
+    }
     if bench is not None:
         results = json.loads(bench.read_text())
         tables["speed"] = lambda: speed_table(results)

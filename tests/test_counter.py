@@ -373,7 +373,7 @@ def test_an_error_says_which_counter_and_what_became_of_the_others(f: fridge.Sto
         ({"a": 1, "b": "2"}, errors.NotAnIntegerError, "the step of counter 'b' is a str and must be an int"),
         ({"a": 1, "b": True}, errors.NotAnIntegerError, "the step of counter 'b' is a bool"),
         ({"a": 1, "b": 2**63}, errors.NotAnIntegerError, "the step of counter 'b' is out of the range"),
-        ({"a": 1, 5: 1}, errors.ArgumentError, "a int is no key"),
+        ({"a": 1, 5: 1}, errors.ArgumentError, "an int is no key"),
         (["a", "b"], errors.ArgumentError, "no mapping of names to integers"),
         ("ab", errors.ArgumentError, "no mapping of names to integers"),
         (None, errors.ArgumentError, "no mapping of names to integers"),

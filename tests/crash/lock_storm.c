@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include "people.h"
+#include "place.h"
 #include "store/waiting.h"
 
 typedef unsigned long long ull; /* for printf */
@@ -269,7 +270,7 @@ static void be_person(unsigned i, store *inherited, const char *path, uint64_t r
 /* --- the driver ------------------------------------------------------------------------------------------------------------- */
 
 static struct {
-    char folder[64], path[80];
+    char folder[PLACE_MAX], path[PLACE_MAX + 16];
     store *st;
     uint64_t random;
     bool apart;
@@ -547,11 +548,11 @@ int main(int argc, char **argv) {
         else if (strcmp(argv[i], "--kills") == 0 && i + 1 < argc) kills = strtoull(argv[++i], NULL, 10);
     }
     B = mmap(NULL, sizeof *B, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    snprintf(D.folder, sizeof D.folder, "/dev/shm/fridge-locks-XXXXXX");
-    if (B == MAP_FAILED || !mkdtemp(D.folder)) {
+    if (B == MAP_FAILED) {
         perror("lock_storm");
         return 2;
     }
+    place_new(D.folder);
     snprintf(D.path, sizeof D.path, "%s/segment", D.folder);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
