@@ -181,7 +181,7 @@ def test_where_segment_stands(fridge: Run, segment_path: Path) -> None:
     assert run_fridge(*where, "set", "k", "v").stdout == "OK\n"
     for words in (["stat", *where], [*where, "stat"]):
         assert "db0" in run_fridge(*words).stdout
-    refused = run_fridge("get", "k", *where)
+    refused = run_fridge("get", "k", *where, environment={"FRIDGE_SEGMENT": str(segment_path)})
     assert refused.returncode == 1
     assert "--segment goes before the command" in refused.stderr
 
