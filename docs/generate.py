@@ -1,8 +1,8 @@
 """Writes the generated tables of README.md, between marker comments.
 
 ``<!-- commands:begin -->`` .. ``<!-- commands:end -->`` from the command table in the library, ``settings`` from the
-settings table, ``promises`` from tests/README.md, ``speed`` from the last ``make bench``. A marker that README.md does not have is an error, so that a
-table cannot get lost. ``--check`` writes nothing and fails if a table is stale.
+settings table, ``promises`` from tests/README.md, ``speed`` from the last ``make bench``. A marker that README.md does
+not have is an error, so that a table cannot get lost. ``--check`` writes nothing and fails if a table is stale.
 
 The speed table is kept when there is no new measurement: figures come from a run, never from a build.
 """
