@@ -29,8 +29,15 @@ static int64_t read_shift(void) {
 
 void clock_forget_shift(void) { __atomic_store_n(&shift_ns, SHIFT_UNKNOWN, __ATOMIC_RELAXED); }
 
+#ifdef FRIDGE_HOOKS
+_Thread_local uint64_t clock_pretended;
+#else
+#define clock_pretended 0
+#endif
+
 uint64_t clock_boot_ms(void) {
     struct timespec now;
+    if (clock_pretended) return clock_pretended;
     int64_t shift = __atomic_load_n(&shift_ns, __ATOMIC_RELAXED);
     if (FR_UNLIKELY(shift == SHIFT_UNKNOWN)) {
         shift = read_shift();

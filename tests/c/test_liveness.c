@@ -275,6 +275,7 @@ static void recovery_under_a_latch_leaves_the_folding_for_later(void) {
     CHECK(kind_in(s, 1) == STATE_FOLDING && ld4(&segment_stripe(s, 0)->latch) == s->me->word);
     latch_drop(s, 0);
     CHECK(segment_reap(s) == 0 && kind_in(s, 1) == STATE_FREE); /* folded, not counted as a death again */
+    CHECK(stat_sum(s, STAT_deaths_recovered) == 1);
     segment_close(s);
 }
 

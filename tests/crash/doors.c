@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "fridge.h"
+#include "shm/clock.h"
 #include "states.h"
 #include "store/keyspace.h"
 #include "store/quick.h"
@@ -112,5 +113,8 @@ fr_status doors_word(actor *a, const span *w, size_t n, bool *known) {
     if (word_is(w[0], "QINCR")) return straight(a, w, n, "INCR");
     if (word_is(w[0], "QADD")) return straight(a, w, n, "HINCR");
     if (word_is(w[0], "RESP")) return resp(a, w + 1, n - 1);
-    return (fr_status)server_call(a, w, n, known);
+    clock_pretended = a->now_ms; /* else what expires at the trial's times is long past, and goes when room is made */
+    fr_status status = (fr_status)server_call(a, w, n, known);
+    clock_pretended = 0;
+    return status;
 }

@@ -29,7 +29,10 @@ from typing import Protocol
 
 import pytest
 
-from ..server_fixture import Server, wait_until
+from fridge import errors
+from fridge.reply import ErrorReply, Reply
+
+from ..server_fixture import Client, Server, wait_until
 from .linearizable import NEVER, Model, Operation, S, linearizable, overlapping, shortest_prefix
 
 HEAD, WORDS = 2, 10
@@ -115,6 +118,26 @@ class Actor(Protocol):
 
     def step(self, tape: Tape, rng: random.Random) -> None:
         """Do and record some operations, at most three. OSError: the server was killed, and the last has no end."""
+
+
+class Connection:
+    """Of an actor over RESP."""
+
+    def __init__(self, address: str | tuple[str, int]) -> None:
+        super().__init__()
+        self.address = address
+
+    def connect(self) -> None:
+        self.c = Client(self.address)
+
+    def ask(self, *words: str | int) -> Reply:
+        """A command; LatchTimeoutError when it was refused for a stopped process's sake."""
+        reply = self.c(*words)
+        if isinstance(reply, ErrorReply):
+            if str(reply).startswith("BUSY "):
+                raise errors.LatchTimeoutError(str(reply))
+            raise AssertionError(f"{words}: {reply}")
+        return reply
 
 
 @dataclass

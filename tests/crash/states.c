@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "shm/clock.h"
 #include "shm/heap.h"
 #include "shm/index.h"
 #include "shm/segment_private.h"
@@ -225,6 +226,7 @@ static fr_status haunt(actor *a, const span *w, size_t n) {
         script_words(a, w + 2, n - 2);
         fr_hook = NULL;
     }
+    clock_pretended = 0; /* he may have died in a call that sets it: doors.c */
     segment_set_dead(a->s, slot, true);
     *a->s->me = me;
     a->s->stats = stats;

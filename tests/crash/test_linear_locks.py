@@ -22,12 +22,11 @@ from redis.lock import Lock as RedisLock
 import fridge
 from fridge import errors
 from fridge.line import Line
-from fridge.reply import ErrorReply, Reply
 
-from ..server_fixture import Client, serving
+from ..server_fixture import serving
 from .linearizable import NEVER, Operation, linearizable, shortest_prefix
 from .mutexes import KINDS, MUTEX, NO_FENCE, UNKNOWN, death, early, lapse
-from .recorder import ROOM, Player, Stage, Sum, Tape, by_key, kill_worker, play_round, playing, simulated
+from .recorder import ROOM, Connection, Player, Stage, Sum, Tape, by_key, kill_worker, play_round, playing, simulated
 
 ROUNDS, KEYS = (40_000, 3) if os.environ.get("FRIDGE_PROOF") else (800, 3)  # rounds * keys histories
 WORKER_KILLS = 6
@@ -288,24 +287,8 @@ class Mapped(Locks):
         return (None, 0) if found is None else (int(found.token), found.fence)
 
 
-class Connected(Locks):
+class Connected(Connection, Locks):
     """LOCK and its subcommands; holds what it holds though it be killed."""
-
-    def __init__(self, address: str | tuple[str, int]) -> None:
-        super().__init__()
-        self.address = address
-
-    def connect(self) -> None:
-        self.c = Client(self.address)
-
-    def ask(self, *words: str | int) -> Reply:
-        """A command; LatchTimeoutError when it was refused for a stopped process's sake."""
-        reply = self.c(*words)
-        if isinstance(reply, ErrorReply):
-            if str(reply).startswith("BUSY "):
-                raise errors.LatchTimeoutError(str(reply))
-            raise AssertionError(f"{words}: {reply}")
-        return reply
 
     def acquire(self, name: str, token: int, lease_ms: int, wait_ms: int) -> tuple[bool, int]:
         fence = self.ask("LOCK", "ACQUIRE", name, token, *(["PX", lease_ms] if lease_ms else []))

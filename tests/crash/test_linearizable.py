@@ -20,11 +20,10 @@ import pytest
 
 import fridge
 from fridge import errors
-from fridge.reply import ErrorReply, Reply
 
-from ..server_fixture import Client, serving
+from ..server_fixture import serving
 from .linearizable import NEVER, Operation, linearizable, shortest_prefix
-from .recorder import ROOM, Player, Stage, Sum, Tape, by_key, kill_worker, play_round, playing, simulated
+from .recorder import ROOM, Connection, Player, Stage, Sum, Tape, by_key, kill_worker, play_round, playing, simulated
 from .registers import ABSENT, DIFFERENT, KINDS, REFUSED, REGISTER, SWAPPED
 
 ROUNDS, KEYS = (40_000, 10) if os.environ.get("FRIDGE_PROOF") else (800, 10)  # rounds * keys histories
@@ -240,24 +239,8 @@ class Mapped(Registers):
         return value
 
 
-class Connected(Registers):
+class Connected(Connection, Registers):
     """A connection."""
-
-    def __init__(self, address: str | tuple[str, int]) -> None:
-        super().__init__()
-        self.address = address
-
-    def connect(self) -> None:
-        self.c = Client(self.address)
-
-    def ask(self, *words: str | int) -> Reply:
-        """A command; LatchTimeoutError when it was refused for a stopped process's sake."""
-        reply = self.c(*words)
-        if isinstance(reply, ErrorReply):
-            if str(reply).startswith("BUSY "):
-                raise errors.LatchTimeoutError(str(reply))
-            raise AssertionError(f"{words}: {reply}")
-        return reply
 
     def run(self, kind: str, name: str, value: int, expected: int) -> int | None:
         words: dict[str, tuple[str | int, ...]] = {
