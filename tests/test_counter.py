@@ -6,7 +6,6 @@ import mmap
 import os
 import random
 import signal
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -450,8 +449,11 @@ def test_pairs_of_one_transaction_are_never_seen_apart(f: fridge.Store) -> None:
 # --- processes that die ---------------------------------------------------------------------------------------------
 
 
-def counting(path: str, place: int, told: mmap.mmap, step: Callable[[fridge.Store], Callable[[], int | None]]) -> int:
-    """Fork a process that steps until it is refused; told[place] counts what it has been told. Its pid."""
+def counting(path: str, place: int, told: memoryview, step: Callable[[fridge.Store], Callable[[], int | None]]) -> int:
+    """Fork a process that steps until it is refused; told[place] counts what it has been told. Its pid.
+
+    A memoryview stores a word at once. struct.pack_into clears it first: who is killed in between has told nothing.
+    """
     pid = os.fork()
     if pid:
         return pid
@@ -460,7 +462,7 @@ def counting(path: str, place: int, told: mmap.mmap, step: Callable[[fridge.Stor
             call, mine = step(store), 0
             while call() is not None:
                 mine += 1
-                struct.pack_into("q", told, place * 8, mine)
+                told[place] = mine
         os._exit(0)
     finally:
         os._exit(1)
@@ -470,7 +472,7 @@ def counting(path: str, place: int, told: mmap.mmap, step: Callable[[fridge.Stor
 def test_a_bound_holds_while_processes_are_killed(f: fridge.Store, together: bool) -> None:
     """Each victim may have made one step more than it could tell; the bound is reached, and never passed."""
     bound, kills, generator, meanwhile = HIGH if together else 4_000_000, 12, random.Random(7), 0
-    told = mmap.mmap(-1, 4096)
+    told = memoryview(mmap.mmap(-1, 4096)).cast("q")
     seats = f.counter("seats")
 
     def step(store: fridge.Store) -> Callable[[], int | None]:
@@ -483,8 +485,8 @@ def test_a_bound_holds_while_processes_are_killed(f: fridge.Store, together: boo
     for place in range(4, 4 + kills):
         deadline = time.monotonic() + 30
         victim = generator.choice(list(pids))
-        mark, target = struct.unpack_from("q", told, victim * 8)[0], generator.randrange(50, 800)
-        while struct.unpack_from("q", told, victim * 8)[0] < mark + target and seats.get() < bound:
+        mark, target = told[victim], generator.randrange(50, 800)
+        while told[victim] < mark + target and seats.get() < bound:
             assert time.monotonic() < deadline, "it does not count"
         meanwhile += seats.get() < bound
         os.kill(pids[victim], signal.SIGKILL)
@@ -496,7 +498,7 @@ def test_a_bound_holds_while_processes_are_killed(f: fridge.Store, together: boo
         _, status = os.waitpid(pid, 0)
         assert together or status == 0
     assert meanwhile > kills // 2, "they were killed after the bound was reached"
-    confirmed = sum(struct.unpack_from("q", told, place * 8)[0] for place in range(4 + kills))
+    confirmed = sum(told[: 4 + kills])
     if together:
         shadow = f.counter("shadow").get()
         assert seats.get() == shadow, "both or none"
