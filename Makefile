@@ -126,7 +126,7 @@ bench-crash: packages $(TESTS) ## the same kill storm over a robust mutex, lmdb 
 	$(PY) tests/bench/peers_crash.py --out build/crash.json $(ARGS)
 
 plots: packages $(PEERS) ## bench-peers, drawn into docs/plots
-	$(PY) tests/bench/run_peers.py --out docs/plots/peers.json $(ARGS)
+	$(PY) tests/bench/run_peers.py --ten-million --out docs/plots/peers.json $(ARGS)
 	$(PY) tests/bench/plots.py docs/plots/peers.json docs/plots
 
 # c_tests(folder, options, prefix): configures, builds and runs the C tests in build/<folder>.

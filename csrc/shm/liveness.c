@@ -138,7 +138,7 @@ bool segment_alive(segment *s, uint32_t slot, uint32_t gen) {
     if (s->me->word == LATCH_WORD(slot, gen)) return true;
     uint64_t state = ld8(&segment_proc(s, slot)->state);
     bool gone = STATE_GEN(state) != gen || vacated(state);
-    if (s->priv->anonymous) return !gone && !s->priv->dead[slot];
+    if (s->priv->anonymous) return !gone && !__atomic_load_n(&s->priv->dead[slot], __ATOMIC_RELAXED);
     if (s->readonly) return true;
     if (gone) return false;
     return probe_byte(s, slot) != PROBE_FREE;
@@ -347,7 +347,7 @@ static fr_status register_file(segment *s, fr_error *err) {
 static fr_status register_anonymous(segment *s, fr_error *err) {
     for (uint32_t slot = 1; slot < s->g.slots; slot++) {
         if (!vacate(s, slot)) continue;
-        s->priv->dead[slot] = 0;
+        __atomic_store_n(&s->priv->dead[slot], 0, __ATOMIC_RELAXED);
         if (claim(s, slot)) return FR_OK;
     }
     return segment_fail(err, FR_NOSLOT, "all %u process slots are taken", s->g.slots - 1);

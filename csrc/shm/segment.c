@@ -574,7 +574,7 @@ uint32_t segment_process(segment *s, uint32_t from, process_info *info) {
 }
 
 #ifdef FRIDGE_HOOKS
-void segment_set_dead(segment *s, uint32_t slot, bool dead) { s->priv->dead[slot] = dead; }
+void segment_set_dead(segment *s, uint32_t slot, bool dead) { __atomic_store_n(&s->priv->dead[slot], dead, __ATOMIC_RELAXED); }
 
 /* Plain atomic store: not one that a harness counts or cuts off at. */
 void segment_become(segment *s, uint32_t slot, uint32_t gen) {

@@ -17,7 +17,7 @@ def page(report: dict[str, Any]) -> str:
     parts = [
         "# How fast, beside what else there is\n",
         "Written by `make plots`, which measures and draws everything here anew; the raw results are in "
-        "[peers.json](peers.json). All figures are of one run"
+        "[peers.json](peers.json). Figures that stand together are of one run"
         + (", a coarse one (--quick)" if report["quick"] else "") + ".\n",
         f"{machine['line']}; {machine['libc']}; {machine['build']}; "
         f"{machine['shared memory huge pages']}; load when it began: {machine['load']:.2f}; measured "

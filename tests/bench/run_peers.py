@@ -2,7 +2,7 @@
 
 Prints tables and writes the raw results as JSON, from which plots.py draws. All ratios are of one run. A peer that does
 not install has a line that says so. Run: ``python tests/bench/run_peers.py [--out FILE] [--quick] [--ten-million]
-[--only PART ...]``; some seven minutes, one with --quick; --ten-million adds as many keys and some minutes.
+[--only PART ...]``; some five minutes, one with --quick; --ten-million adds as many keys and four minutes.
 """
 
 from __future__ import annotations
