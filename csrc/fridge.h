@@ -165,9 +165,9 @@ typedef struct fridge_output {
     char copy[4096]; /* the same bytes, if they fit: Python cuts from a buffer faster than it follows a pointer */
 } fridge_output;
 
-/* fridge_feed is session_feed with the clocks read here, and hands out all output at once, which then counts as sent. Returns, in one number because this is the one call that a server makes for
- * each read: the feed_result (bits 0-2), whether bytes of an unfinished request are held (bit 3), and from bit 4 on how
- * many bytes of output there are. */
+/* fridge_feed is session_feed with the clocks read here, for a session in the process (a server's are fridge_sockets.h's). It
+ * hands out all output at once, which then counts as sent. Returns, in one number: the feed_result (bits 0-2), whether
+ * bytes of an unfinished request are held (bit 3), and from bit 4 on how many bytes of output there are. */
 struct session;
 FRIDGE_API uint64_t fridge_feed(struct session *s, const char *data, size_t n, fridge_output *out);
 

@@ -1,6 +1,7 @@
 /* quick.c - see quick.h. */
 #include "store/quick.h"
 
+#include "shm/journal.h"
 #include "shm/wait.h"
 #include "store/column.h"
 
@@ -63,7 +64,7 @@ static inline uint64_t word_off(const place *p, const uint32_t *at, uint32_t i) 
 FR_INLINE void commit_at(segment *s, const place *p, const uint32_t *at, const uint64_t *words, uint32_t n) {
     stripe *st = p->st;
     uint64_t version = st->clock + 2, *block = SEG_AT(s, p->off, uint64_t);
-    uint64_t committed = ((st->jstate >> 16) + 1) << 16 | (n + 1);
+    uint64_t committed = JSTATE_NEXT(st->jstate, n + 1);
     st8(&st->clock, version);
     st8(&st->journal[0].target, p->off | RECORD_VERSION);
     st8(&st->journal[0].value, version);
@@ -75,7 +76,7 @@ FR_INLINE void commit_at(segment *s, const place *p, const uint32_t *at, const u
     st8(block, version | 1);
     for (uint32_t i = 0; i < n; i++) st8(SEG_AT(s, word_off(p, at, i), uint64_t), words[i]);
     st8(block, version);
-    st8(&st->jstate, committed & ~UINT64_C(0xffff));
+    st8(&st->jstate, JSTATE_CLEAN(committed));
 }
 
 static inline void commit(segment *s, const place *p, const uint64_t *words, uint32_t n) {
